@@ -1,0 +1,120 @@
+"""The server as an ASGI application: mountable anywhere, or as a whole with a page at its root."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Route
+
+from tusserver.asgi.endpoint import EndpointOptions, TusEndpoint
+from tusserver.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from tusserver.uploads import Uploads
+
+
+class Application:
+    """An ASGI application for one set of uploads, at whatever path it is mounted.
+
+    `lifespan` is for the application around it. Without that it starts at the first request, as
+    servers do not tell mounted applications of their start; only the last syncs at the stop are
+    then missing. `sweep_interval` in seconds, None: no sweeps.
+    """
+
+    def __init__(
+        self, uploads: Uploads, options: EndpointOptions, sweep_interval: float | None
+    ) -> None:
+        self.uploads = uploads
+        self._endpoint = TusEndpoint(uploads, options)
+        self._sweep_interval = sweep_interval
+        self._starting: asyncio.Lock | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts store, locker and housekeeping; once, however often it is called. Raises
+        StoreUnusable, LockerUnusable.
+        """
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._housekeeping is None:
+                await self.uploads.start()
+                self._housekeeping = asyncio.create_task(
+                    Sweeper(self.uploads).run(self._sweep_interval)
+                )
+
+    async def stop(self) -> None:
+        """Ends what `start` began; requests must have ended before."""
+        if self._housekeeping is None:
+            return
+        self._housekeeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._housekeeping
+        self._housekeeping = None
+        await self.uploads.close()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """To be given to Starlette or FastAPI as `lifespan=`, or entered inside of one's own."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves HTTP requests below its mount point."""
+        if scope["type"] != "http":
+            raise RuntimeError(
+                "a tus application serves HTTP; pass its `lifespan` to the application around it"
+            )
+        if self._housekeeping is None:
+            await self.start()
+        await self._endpoint(scope, receive, send)
+
+
+class _Uploads(BaseRoute):
+    """Everything at and below one path.
+
+    Unlike a Mount it takes the path without its slash, too, instead of redirecting, and paths with
+    line ends, so that whatever comes for an upload gets our answer.
+    """
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self._path = path
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root)
+        if path != self._path and not path.startswith(f"{self._path}/"):
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": self._app, "root_path": root + self._path}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def whole_server(app: Application, base_path: str) -> Starlette:
+    """A Starlette application that serves uploads at `base_path` and says so at `/`."""
+    path = base_path.rstrip("/")
+    uploads = _Uploads(path, app)
+    if not path:
+        return Starlette(routes=[uploads], lifespan=app.lifespan)
+
+    async def greeting(request: Request) -> Response:
+        location = f"{request.scope.get('root_path', '')}{path}/"
+        return PlainTextResponse(f"This is tusserver. Point a tus client at {location}\n")
+
+    return Starlette(routes=[uploads, Route("/", greeting)], lifespan=app.lifespan)

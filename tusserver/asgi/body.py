@@ -1,0 +1,139 @@
+"""The body of a request as a store consumes it: bounded, idle-timed, and open to interruption. Any
+ASGI server will do.
+
+A server that knows more (ours, see `tusserver.serving`) says so in the scope under
+`extensions["tusserver"]`: it hands over the trailer fields, and tells a broken framing and its own
+shutdown from a client that went away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from tusserver.protocol.decision import Outcome
+from tusserver.store.base import BodyInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import Message, Receive, Scope
+
+    from tusserver.protocol.errors import Header
+
+EXTENSION = "tusserver"
+
+
+class RequestExtension(Protocol):
+    """What our own HTTP server adds to a request."""
+
+    @property
+    def trailers(self) -> list[Header]:
+        """The trailer fields of the body, complete after its last byte."""
+        ...
+
+    @property
+    def body_outcome(self) -> Outcome:
+        """Why the body broke off, when it did."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """The client has gone away; nobody reads the answer."""
+        ...
+
+    def abandon_body(self) -> None:
+        """The rest of the body will not come or is not wanted: the connection is of no more use."""
+        ...
+
+
+def request_extension(scope: Scope) -> RequestExtension | None:
+    """The extension of this request if its server has one."""
+    extension: RequestExtension | None = (scope.get("extensions") or {}).get(EXTENSION)
+    return extension
+
+
+class StreamBody:
+    """The body as ASGI messages. `idle_timeout` is how many seconds a client may send nothing while
+    bytes are awaited.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, idle_timeout: float) -> None:
+        self._receive = receive
+        self._extension = request_extension(scope)
+        self._idle_timeout = idle_timeout
+        self._room: int | None = None
+        self._has_ended = False
+        self._interruption: Outcome | None = None
+        self._reader: asyncio.Task[object] | None = None
+
+    @property
+    def trailers(self) -> Iterable[Header]:
+        """The trailer fields; complete once the body has ended, empty where the server does not
+        hand them over.
+        """
+        return () if self._extension is None else self._extension.trailers
+
+    def bound(self, limit: int | None) -> None:
+        """From now on at most `limit` bytes are given out, then reading raises TOO_LONG."""
+        self._room = limit
+
+    def interrupt(self, outcome: Outcome) -> None:
+        """Ends the body from outside; the first reason counts. Only on the event loop."""
+        if self._interruption is not None:
+            return
+        self._interruption = outcome
+        if self._extension is not None:
+            self._extension.abandon_body()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end. Raises BodyInterrupted."""
+        if self._room is not None and self._room < 0:
+            raise BodyInterrupted(Outcome.TOO_LONG)
+        while not self._has_ended:
+            buffer = await self._next()
+            if buffer:
+                return self._within_room(buffer)
+        return b""
+
+    def _within_room(self, buffer: bytes) -> bytes:
+        if self._room is None:
+            return buffer
+        kept = buffer[: self._room]
+        # Below zero: there was more than there was room for, which the next read tells.
+        self._room -= len(buffer)
+        if not kept:
+            raise BodyInterrupted(Outcome.TOO_LONG)
+        return kept
+
+    async def _next(self) -> bytes:
+        if self._interruption is not None:
+            raise BodyInterrupted(self._interruption)
+        message = await self._receive_in_time()
+        if message["type"] == "http.disconnect":
+            raise BodyInterrupted(
+                Outcome.DISCONNECTED if self._extension is None else self._extension.body_outcome
+            )
+        self._has_ended = not message.get("more_body", False)
+        body: bytes = message.get("body", b"")
+        return body
+
+    async def _receive_in_time(self) -> Message:
+        self._reader = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(
+            self._idle_timeout, self.interrupt, Outcome.IDLE
+        )
+        try:
+            return await self._receive()
+        except asyncio.CancelledError:
+            # Either `interrupt` cancelled this very wait, or somebody else the whole request.
+            if self._interruption is None or (
+                self._reader is not None and self._reader.uncancel() > 0
+            ):
+                raise
+            raise BodyInterrupted(self._interruption) from None
+        finally:
+            timer.cancel()
+            self._reader = None

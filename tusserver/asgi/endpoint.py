@@ -1,0 +1,173 @@
+"""One request: from an ASGI scope to a protocol request, through the use cases, to the answer.
+
+A plain ASGI callable, because each layer of a framework costs more than the whole request. The only
+place that turns a TusError into an answer, and the last resort for what nobody expected.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, assert_never
+from urllib.parse import quote
+
+from tusserver.asgi.answer import Responder, refusal
+from tusserver.asgi.body import StreamBody, request_extension
+from tusserver.asgi.cors import Cors
+from tusserver.asgi.download import send_download
+from tusserver.asgi.proxy import Client, TrustedProxies
+from tusserver.protocol.core import Head, Options, Patch
+from tusserver.protocol.creation import Create
+from tusserver.protocol.download import Download
+from tusserver.protocol.errors import TusError
+from tusserver.protocol.request import RawRequest, Request, parse
+from tusserver.protocol.termination import Terminate
+from tusserver.protocol.urls import UploadUrls, is_host
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from tusserver.uploads import Uploads
+
+_logger = logging.getLogger("tusserver")
+_access_logger = logging.getLogger("tusserver.access")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """How requests are served. `cors` None: no cross-origin headers at all. `idle_timeout` in
+    seconds.
+
+    `full_location`: `Location` is a full URL (with the host that the client named) instead of an
+    absolute path.
+    """
+
+    cors: Cors | None = field(default_factory=Cors)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    full_location: bool = False
+    idle_timeout: float = 60.0
+    access_log: bool = False
+
+
+class TusEndpoint:
+    """Serves the creation URL at its root and upload URLs below it."""
+
+    def __init__(self, uploads: Uploads, options: EndpointOptions) -> None:
+        self._uploads = uploads
+        self._options = options
+        self._capabilities = uploads.capabilities
+        self._capabilities_with_trailers = uploads.capabilities.with_trailers()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        started = time.perf_counter()
+        cors = self._options.cors
+        common = () if cors is None else cors.headers(scope["method"], scope["headers"])
+        responder = Responder(send, scope["method"], common)
+        client = self._options.proxies.client(scope)
+        try:
+            await self._answer(scope, receive, responder, client)
+        finally:
+            if self._options.access_log:
+                _log_access(scope, client, responder.status, time.perf_counter() - started)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, responder: Responder, client: Client
+    ) -> None:
+        try:
+            await self._serve(scope, receive, responder, client)
+        except TusError as error:
+            if error.is_for_operator:
+                _log_refusal(scope, error)
+            if responder.status:
+                raise  # The answer has begun; breaking it off is all that is left.
+            await responder.reply(refusal(error, scope["headers"]))
+        except Exception:
+            if responder.status:
+                raise
+            _logger.exception("%s %s failed", scope["method"], scope["path"])
+            await responder.reply(refusal(TusError(), scope["headers"]))
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, responder: Responder, client: Client
+    ) -> None:
+        # Proxies drop trailers, and a digest that does not arrive must not seem to be checked.
+        extension = request_extension(scope)
+        has_trailers = extension is not None and not client.is_proxied
+        capabilities = self._capabilities_with_trailers if has_trailers else self._capabilities
+        raw = RawRequest(
+            method=scope["method"],
+            target=_target(scope),
+            headers=scope["headers"],
+            http_version=scope.get("http_version", "1.1"),
+            urls=self._urls(scope, client),
+        )
+        request: Request = parse(raw, capabilities)
+        uploads = self._uploads
+        match request:
+            case Options():
+                reply = request.reply()
+            case Head():
+                reply = await uploads.look(request, capabilities)
+            case Patch():
+                reply = await uploads.append(request, self._body(scope, receive), capabilities)
+            case Create():
+                reply = await uploads.create(request, self._body(scope, receive), capabilities)
+            case Terminate():
+                reply = await uploads.terminate(request)
+            case Download():
+                return await send_download(request, uploads, responder, extension)
+            case _:
+                assert_never(request)
+        await responder.reply(reply)
+
+    def _body(self, scope: Scope, receive: Receive) -> StreamBody:
+        return StreamBody(scope, receive, self._options.idle_timeout)
+
+    def _urls(self, scope: Scope, client: Client) -> UploadUrls:
+        origin = ""
+        if self._options.full_location and is_host(client.host):
+            origin = f"{client.scheme}://{client.host}"
+        return _upload_urls(client.prefix + str(scope.get("root_path", "")), origin)
+
+
+@lru_cache(maxsize=1024)
+def _upload_urls(root: str, origin: str) -> UploadUrls:
+    return UploadUrls(quote(root.rstrip("/"), safe="/~!$'()*+,;=:@%") + "/", origin)
+
+
+def _target(scope: Scope) -> str:
+    """What follows the base path, which is the root path of this application wherever it is
+    mounted.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and (path == root or path.startswith(root.rstrip("/") + "/")):
+        path = path[len(root.rstrip("/")) :]
+    return path.removeprefix("/")
+
+
+def _log_refusal(scope: Scope, error: TusError) -> None:
+    what = f"{scope['method']} {quote(scope['path'])}: {error.code}"
+    # The library's own words, which the client is not told.
+    _logger.error("%s: %s", what, error.__cause__ or error.message)
+
+
+def _log_access(scope: Scope, client: Client, status: int, seconds: float) -> None:
+    _access_logger.info(
+        '%s "%s %s" %d %.1fms',
+        client.address or "unix",
+        scope["method"],
+        quote(scope["path"]),
+        status,
+        seconds * 1000,
+        extra={
+            "client": client.address,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "milliseconds": round(seconds * 1000, 3),
+        },
+    )

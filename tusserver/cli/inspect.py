@@ -1,0 +1,253 @@
+"""Commands that look into a store: `ls`, `show`, `rm`, `verify`, `sweep`. They may run beside a
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from tusserver.cli.options import all_settings, settings_from, store_settings
+from tusserver.compose import build_uploads
+from tusserver.lock.base import LockerUnusable
+from tusserver.protocol import grammar
+from tusserver.protocol.errors import TusError, UploadNotFound
+from tusserver.protocol.termination import Terminate
+from tusserver.protocol.upload import Final, Partial, Upload
+from tusserver.store.base import Finding, InspectingStore, StoreUnusable
+from tusserver.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tusserver.settings import Settings
+    from tusserver.uploads import Uploads
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines for scripts.")
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Uploads]:
+    uploads = build_uploads(settings)
+    await uploads.start()
+    try:
+        yield uploads
+    finally:
+        await uploads.close()
+
+
+def _run(settings: Settings, work: Callable[[Uploads], Awaitable[int]]) -> int:
+    """Runs a command on the store that the settings name; what goes wrong becomes one line."""
+    if not settings.upload_dir.is_dir():
+        raise click.ClickException(f"there is no directory {settings.upload_dir}")
+
+    async def run() -> int:
+        async with _opened(settings) as uploads:
+            return await work(uploads)
+
+    try:
+        return asyncio.run(run())
+    except (StoreUnusable, LockerUnusable) as error:
+        raise click.ClickException(str(error)) from error
+    except TusError as error:
+        raise click.ClickException(error.message) from error
+
+
+@contextmanager
+def _progress(description: str) -> Iterator[Callable[[], None]]:
+    """A live count on a terminal, nothing elsewhere; to be called for each upload."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda: progress.advance(task)
+
+
+@click.command("ls")
+@store_settings
+@_json_option
+def list_uploads(*, as_json: bool, **values: Any) -> int:
+    """List the uploads in a store."""
+
+    async def work(uploads: Uploads) -> int:
+        async for upload_id in uploads.store.ids():
+            try:
+                upload = await uploads.view(upload_id)
+            except UploadNotFound:
+                continue
+            except TusError as error:
+                click.echo(f"{upload_id}  {error.message}", err=True)
+                continue
+            click.echo(json.dumps(_as_dict(upload)) if as_json else _line(upload))
+        return 0
+
+    return _run(settings_from(values), work)
+
+
+@click.command()
+@click.argument("upload_id", metavar="ID")
+@store_settings
+@_json_option
+def show(*, upload_id: str, as_json: bool, **values: Any) -> int:
+    """Show one upload."""
+
+    async def work(uploads: Uploads) -> int:
+        described = _as_dict(await uploads.view(upload_id))
+        if as_json:
+            click.echo(json.dumps(described))
+        else:
+            for name, value in described.items():
+                click.echo(f"{name:<12} {value}")
+        return 0
+
+    return _run(settings_from(values), work)
+
+
+@click.command("rm")
+@click.argument("upload_ids", metavar="ID...", nargs=-1, required=True)
+@store_settings
+def remove(*, upload_ids: tuple[str, ...], **values: Any) -> int:
+    """Remove uploads; a request that is using one is asked to let go."""
+
+    async def work(uploads: Uploads) -> int:
+        status = 0
+        for upload_id in upload_ids:
+            try:
+                await uploads.terminate(Terminate(upload_id))
+            except TusError as error:
+                click.echo(f"{upload_id}: {error.message}", err=True)
+                status = 1
+        return status
+
+    return _run(settings_from(values), work)
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What `verify` made of one finding: mended, gone by itself, in use, or only reported."""
+
+    finding: Finding
+    outcome: str
+
+
+@click.command()
+@store_settings
+@_json_option
+@_dry_run_option
+def verify(*, as_json: bool, dry_run: bool, **values: Any) -> int:
+    """Reconcile records and data after a crash; say what was found and mended.
+
+    Exit code 0 when nothing is left to mend, 1 otherwise. Damaged records are set aside, never
+    removed. Uploads that a running server is using are left to it.
+    """
+
+    async def work(uploads: Uploads) -> int:
+        assert isinstance(uploads.store, InspectingStore)
+        verdicts: list[_Verdict] = []
+        with _progress("findings") as advance:
+            async for finding in uploads.store.findings():
+                outcome = "found" if dry_run else await _mend(uploads, uploads.store, finding)
+                verdicts.append(_Verdict(finding, outcome))
+                advance()
+        for verdict in verdicts:
+            _report(verdict, as_json=as_json)
+        if not verdicts and not as_json:
+            click.echo("Everything is in order.")
+        return int(any(verdict.outcome in ("found", "in use") for verdict in verdicts))
+
+    return _run(settings_from(values), work)
+
+
+async def _mend(uploads: Uploads, store: InspectingStore, finding: Finding) -> str:
+    lock = await uploads.locker.try_acquire(finding.upload_id)
+    if lock is None:
+        return "in use"
+    try:
+        return "mended" if await store.mend(finding) else "gone"
+    finally:
+        await lock.release()
+
+
+def _report(verdict: _Verdict, *, as_json: bool) -> None:
+    finding = verdict.finding
+    if as_json:
+        click.echo(json.dumps({**asdict(finding), "outcome": verdict.outcome}))
+    else:
+        remedy = f": {finding.remedy}" if verdict.outcome in ("found", "mended") else ""
+        click.echo(f"{finding.upload_id}  {finding.problem}  [{verdict.outcome}{remedy}]")
+
+
+@click.command()
+@all_settings
+@_json_option
+@_dry_run_option
+def sweep(*, as_json: bool, dry_run: bool, **values: Any) -> int:
+    """Remove expired uploads and leftovers of crashes, as a server does by itself (for cron).
+
+    The times are those of the settings --expire-after and --retain-finished.
+    """
+
+    async def work(uploads: Uploads) -> int:
+        with _progress("uploads") as advance:
+            report = await Sweeper(uploads).sweep(dry_run=dry_run, on_upload=advance)
+        if as_json:
+            click.echo(json.dumps(asdict(report)))
+            return 0
+        if report.is_skipped:
+            click.echo("A sweep is under way already.")
+            return 0
+        verb = "would be removed" if dry_run else "removed"
+        for upload_id in report.expired:
+            click.echo(f"{upload_id}  expired, {verb}")
+        for finding in report.leftovers:
+            click.echo(f"{finding.upload_id}  {finding.problem}, {verb}")
+        click.echo(
+            f"{report.uploads} uploads seen, {len(report.expired)} expired, "
+            f"{len(report.leftovers)} leftovers, {len(report.in_use)} expired but in use"
+        )
+        return 0
+
+    return _run(settings_from(values), work)
+
+
+def _as_dict(upload: Upload) -> dict[str, object]:
+    pairs = grammar.parse_metadata(upload.metadata)
+    return {
+        "id": upload.upload_id,
+        "state": _state(upload),
+        "offset": upload.offset,
+        "length": upload.length,
+        "metadata": {key: value.decode("utf-8", "replace") for key, value in pairs},
+        "concat": _concat(upload),
+        "created": upload.created_at.isoformat(timespec="seconds"),
+        "modified": upload.modified_at.isoformat(timespec="seconds"),
+    }
+
+
+def _state(upload: Upload) -> str:
+    if upload.is_finished:
+        return "finished"
+    return "pending" if upload.is_pending else "unfinished"
+
+
+def _concat(upload: Upload) -> object:
+    if isinstance(upload.concat, Final):
+        return list(upload.concat.partials)
+    return "partial" if isinstance(upload.concat, Partial) else None
+
+
+def _line(upload: Upload) -> str:
+    length = "?" if upload.length is None else upload.length
+    metadata = dict(grammar.parse_metadata(upload.metadata))
+    filename = (metadata.get("filename") or metadata.get("name") or b"").decode("utf-8", "replace")
+    printable = "".join(character for character in filename if character.isprintable())
+    modified = upload.modified_at.isoformat(timespec="seconds")
+    progress = f"{upload.offset}/{length}"
+    return f"{upload.upload_id}  {_state(upload):<10}  {progress:>21}  {modified}  {printable}"

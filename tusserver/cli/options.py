@@ -1,0 +1,169 @@
+"""From `Settings` to command-line options, environment variables and the keys of a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tusserver.settings import Settings, SettingsError, parse_value
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
+
+_NUMERIC = ("size", "duration")
+_WRITTEN = (str, int, float, list)
+_STORE = ("upload_dir", "sync", "lock", "file_perms", "dir_perms")
+"""The settings of commands that work on a store; they need not know the others."""
+
+
+class _Kind(click.ParamType[Any]):
+    """Text that becomes a value of one of our kinds."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.name = {"size": "size", "duration": "time", "mode": "octal", "list": "a,b,…"}.get(
+            kind, kind
+        )
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Raises click.BadParameter with our sentence."""
+        try:
+            if isinstance(value, str | list) or self._kind in _NUMERIC:
+                return parse_value(self._kind, value) if isinstance(value, _WRITTEN) else value
+            return value
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+class SettingOption(click.Option):
+    """An option that knows in which group of the help it stands."""
+
+    def __init__(self, *args: Any, group: str = "Other", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options in their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes one section for each group, in the order of the first option of each."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", "Other"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def all_settings(command: _Decorated) -> _Decorated:
+    """Adds an option for every setting, and `--config`; the command takes them as keywords."""
+    return _decorate(command, fields(Settings))
+
+
+def store_settings(command: _Decorated) -> _Decorated:
+    """The same for the settings of the store only."""
+    return _decorate(command, [item for item in fields(Settings) if item.name in _STORE])
+
+
+def _decorate(command: _Decorated, items: Any) -> _Decorated:  # noqa: ANN401 - Field[Any]s
+    config = click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        envvar="TUSSERVER_CONFIG",
+        callback=_load_config,
+        cls=SettingOption,
+        group="Other",
+        help="Read settings from this TOML file; its keys are the names of the options.",
+    )
+    command = config(command)
+    for item in reversed(items):
+        command = _option(item)(command)
+    return command
+
+
+def _option(item: Field[Any]) -> Callable[[_Decorated], _Decorated]:
+    name, metadata = item.name.replace("_", "-"), item.metadata
+    declaration, arguments = f"--{name}", dict[str, Any]()
+    match metadata["kind"]:
+        case "flag":
+            arguments["is_flag"] = True
+        case "switch":
+            declaration = f"--{name}/--no-{name}"
+        case "choice":
+            arguments["type"] = click.Choice(metadata["choices"])
+        case "integer":
+            arguments["type"] = int
+        case "text":
+            arguments["type"] = str
+        case kind:
+            arguments["type"] = _Kind(kind)
+    shown = metadata["shown"]
+    return click.option(
+        declaration,
+        item.name,
+        default=item.default,
+        envvar=f"TUSSERVER_{item.name.upper()}",
+        help=f"{metadata['help']}"
+        + ("" if isinstance(shown, bool) or shown == "" else f" [{shown}]"),
+        cls=SettingOption,
+        group=metadata["group"],
+        **arguments,
+    )
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Makes the keys of the file the defaults of this command; flags and environment go before."""
+    if value is None:
+        return
+    try:
+        content = tomllib.loads(value.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"cannot read {value}: {reason}", ctx, param) from error
+    known = {item.name: item.metadata["kind"] for item in fields(Settings)}
+    defaults: dict[str, Any] = {}
+    for key, entry in content.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise click.BadParameter(f"{value} has an unknown key {key!r}", ctx, param)
+        if not _is_plausible(entry, known[name]):
+            raise click.BadParameter(f"{value}: {key} cannot be {entry!r}", ctx, param)
+        defaults[name] = entry
+    ctx.default_map = defaults
+
+
+def _is_plausible(entry: object, kind: str) -> bool:
+    """Whether a TOML value may stand for a setting of this kind; its text is judged later."""
+    match kind:
+        case "flag" | "switch":
+            return isinstance(entry, bool)
+        case "integer":
+            return isinstance(entry, int) and not isinstance(entry, bool)
+        case "size" | "duration":
+            return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
+        case "list":
+            return isinstance(entry, str) or (
+                isinstance(entry, list) and all(isinstance(item, str) for item in entry)
+            )
+        case _:
+            # Permissions, too: 0664 is no TOML number, and 664 would be taken for a decimal one.
+            return isinstance(entry, str)
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """The settings that the options of a command make. Raises click.UsageError."""
+    try:
+        return Settings(**values)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,126 @@
+"""`tusserver serve`: from settings to serving processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tusserver import __version__
+from tusserver.cli.logs import configure_logging
+from tusserver.cli.options import GroupedCommand, SettingOption, all_settings, settings_from
+from tusserver.compose import create_app
+from tusserver.lock.base import LockerUnusable
+from tusserver.serving import sockets
+from tusserver.serving.server import ServerOptions
+from tusserver.serving.server import serve as serve_process
+from tusserver.settings import Settings, SettingsError
+from tusserver.store.base import StoreUnusable
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from starlette.applications import Starlette
+
+_EPILOG = """\b
+Every option is also an environment variable (TUSSERVER_UPLOAD_DIR for --upload-dir) and a key of
+the file given by --config (upload-dir). What is nearer to the command line counts.
+
+\b
+Examples:
+  tusserver serve --host 0.0.0.0 --upload-dir /data/uploads --max-size 10GiB
+  tusserver serve --unix-sock /run/tusserver.sock --behind-proxy --workers 2
+  tusserver serve --sync patch --expire-after 7d --cors-allow-origin https://portal.example
+"""
+
+
+@click.command(cls=GroupedCommand, epilog=_EPILOG)
+@all_settings
+@click.option(
+    "--check-config",
+    is_flag=True,
+    cls=SettingOption,
+    help="Check settings and upload directory, then exit.",
+)
+def serve(*, check_config: bool, **values: Any) -> int:
+    """Serve uploads until a signal comes (this is the default command)."""
+    settings = settings_from(values)
+    configure_logging(settings.log_level, settings.log_format)
+    app = _build(settings)
+    if check_config:
+        click.echo(f"The settings are good. Uploads go to {settings.upload_dir.resolve()}")
+        return 0
+    listener = _listen(settings)
+    try:
+        _announce(settings, listener)
+        return 0 if _serve(app, listener, settings) else 1
+    finally:
+        if settings.unix_sock is not None:
+            settings.unix_sock.unlink(missing_ok=True)
+
+
+def _build(settings: Settings) -> Starlette:
+    """The application, after a start and stop that show whether it will work."""
+    try:
+        app = create_app(settings)
+        asyncio.run(_try_out(settings))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    except (StoreUnusable, LockerUnusable) as error:
+        raise click.ClickException(str(error)) from error
+    return app
+
+
+async def _try_out(settings: Settings) -> None:
+    from tusserver.compose import build_uploads
+
+    uploads = build_uploads(settings)
+    await uploads.start()
+    await uploads.close()
+
+
+def _listen(settings: Settings) -> socket:
+    try:
+        if settings.unix_sock is not None:
+            return sockets.listen_unix(settings.unix_sock, settings.unix_sock_perms)
+        return sockets.listen_tcp(settings.host, settings.port)
+    except sockets.CannotListen as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _serve(app: Starlette, listener: socket, settings: Settings) -> bool:
+    timeout = settings.shutdown_timeout
+    options = ServerOptions(
+        shutdown_timeout=None if timeout is None else timeout.total_seconds(),
+        certificate=None if settings.tls_certificate is None else str(settings.tls_certificate),
+        key=None if settings.tls_key is None else str(settings.tls_key),
+    )
+    if settings.workers == 1:
+        return serve_process(app, [listener], options)
+    if sys.platform != "win32":
+        from tusserver.serving.supervisor import Supervisor
+
+        work = partial(serve_process, app, [listener], options)
+        return Supervisor(settings.workers, work, on_stop=listener.close).run()
+    raise click.UsageError("several workers need a system that can fork; use one")
+
+
+def _announce(settings: Settings, listener: socket) -> None:
+    address = sockets.address_of(listener, is_tls=settings.tls_certificate is not None)
+    from tusserver.compose import build_uploads
+
+    capabilities = build_uploads(settings).capabilities.with_trailers()
+    limit = "no limit" if settings.max_size is None else f"up to {settings.max_size} bytes"
+    expiry = "never" if settings.expire_after is None else f"after {settings.expire_after}"
+    lines = (
+        f"tusserver {__version__}",
+        f"  uploads at   {address}{settings.base_path}",
+        f"  stored in    {settings.upload_dir.resolve()} (sync: {settings.sync})",
+        f"  workers      {settings.workers}",
+        f"  offers       tus 1.0.0: {', '.join(sorted(capabilities.extensions))}",
+        f"  size         {limit}; unfinished uploads expire {expiry}",
+    )
+    click.echo("\n".join(lines), err=True)

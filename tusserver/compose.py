@@ -1,0 +1,125 @@
+"""The composition root: from settings to a working application. The only place that names concrete
+classes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tusserver.asgi.app import Application, whole_server
+from tusserver.asgi.cors import Cors
+from tusserver.asgi.endpoint import EndpointOptions
+from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
+from tusserver.lock.memory import MemoryLocker
+from tusserver.rules import UploadsOptions
+from tusserver.settings import Settings, SettingsError
+from tusserver.store.file import FileStore, FileStoreOptions, Sync
+from tusserver.uploads import Uploads
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from starlette.applications import Starlette
+
+    from tusserver.events.base import Listener
+    from tusserver.lock.base import Locker
+
+_NEVER = 365 * 86400.0
+"""Seconds that stand for no time-out at all."""
+
+
+class TusApp(Application):
+    """A tus server to be mounted into an ASGI application at any path.
+
+        tus = TusApp(upload_dir="uploads", max_size="10GiB")
+        app = FastAPI(lifespan=tus.lifespan)
+        app.mount("/files", tus)
+
+    Takes the fields of `Settings` by name, or a whole `Settings`. Those that concern a process of
+    its own (where to listen, logging, workers) have no effect here. `listener` hears of every
+    event.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        listener: Listener | None = None,
+        **fields: Any,
+    ) -> None:
+        """Raises SettingsError."""
+        settings = settings or Settings.of(**fields)
+        uploads = build_uploads(settings, listener)
+        super().__init__(uploads, _endpoint_options(settings), _seconds(settings.sweep_interval))
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> Starlette:
+    """A whole server as a Starlette application; uploads at `base_path`. Raises SettingsError."""
+    settings = settings or Settings.of(**fields)
+    return whole_server(TusApp(settings, listener=listener), settings.base_path)
+
+
+def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploads:
+    """The use cases over the store and the locks that the settings name. Raises SettingsError."""
+    store = FileStore(
+        settings.upload_dir,
+        FileStoreOptions(Sync(settings.sync), settings.file_perms, settings.dir_perms),
+    )
+    options = UploadsOptions(
+        max_size=settings.max_size,
+        expires_after=settings.expire_after,
+        retain_finished=settings.retain_finished,
+        lock_wait=_seconds(settings.acquire_lock_timeout) or _NEVER,
+        termination=not settings.disable_termination,
+        concatenation=not settings.disable_concatenation,
+        download=not settings.disable_download,
+    )
+    return Uploads(store, _build_locker(settings), options, listener=listener)
+
+
+def _build_locker(settings: Settings) -> Locker:
+    if settings.lock == "memory" or (settings.lock == "auto" and sys.platform != "linux"):
+        if settings.workers > 1:
+            raise SettingsError("this system has no locks between processes; use one worker")
+        return MemoryLocker()
+    if sys.platform == "linux":
+        from tusserver.lock.file import FileLocker
+
+        return FileLocker(settings.upload_dir.absolute() / ".tusserver")
+    raise SettingsError("locks between processes need Linux; use --lock memory and one worker")
+
+
+def _endpoint_options(settings: Settings) -> EndpointOptions:
+    try:
+        cors = None if settings.disable_cors else _cors(settings)
+        proxies = TrustedProxies(
+            (*(LOOPBACK if settings.behind_proxy else ()), *settings.trusted_proxies)
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    return EndpointOptions(
+        cors=cors,
+        proxies=proxies,
+        full_location=settings.location == "url",
+        idle_timeout=_seconds(settings.network_timeout) or _NEVER,
+        access_log=settings.access_log,
+    )
+
+
+def _cors(settings: Settings) -> Cors:
+    return Cors(
+        origins=settings.cors_allow_origin,
+        credentials=settings.cors_allow_credentials,
+        extra_headers=settings.cors_allow_headers,
+        max_age=int(_seconds(settings.cors_max_age) or 0),
+    )
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

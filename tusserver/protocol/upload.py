@@ -1,0 +1,60 @@
+"""The upload as the protocol sees it: a frozen value; nobody else holds the truth about one, the
+store makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """An upload that is meant as a piece of a final one (concatenation extension)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """An upload that is joined from partial ones, in this order.
+
+    `raw` is `Upload-Concat` as the client sent it, given back verbatim; empty for records of other
+    servers.
+    """
+
+    partials: tuple[str, ...]
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload at one moment. Sizes in bytes, moments aware and in UTC.
+
+    `offset` counts the bytes that are stored and verified; `length` is None while the client has
+    not declared it. `metadata` is the raw `Upload-Metadata` header, given back verbatim; empty when
+    there was none. `modified_at` is when bytes were last stored (or the upload was created).
+    `is_settled` is False while a running request, or one that a crash ended, leaves open how far
+    the upload has got: `offset` is then what is certain, and opening the upload under its lock
+    settles the rest.
+    """
+
+    upload_id: str
+    offset: int
+    length: int | None
+    created_at: datetime
+    modified_at: datetime
+    metadata: str = ""
+    concat: Partial | Final | None = None
+    is_settled: bool = True
+
+    @property
+    def is_finished(self) -> bool:
+        """All bytes are there: the length is known and reached."""
+        return self.offset == self.length
+
+    @property
+    def is_pending(self) -> bool:
+        """A final upload whose partials have not been joined yet."""
+        return isinstance(self.concat, Final) and not self.is_finished

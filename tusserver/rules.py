@@ -1,0 +1,51 @@
+"""The rules that an operator sets for uploads, and what can be offered under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tusserver.protocol import capabilities as names
+from tusserver.protocol.capabilities import Capabilities
+from tusserver.store.base import ConcatenatingStore, Store, TerminatingStore
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsOptions:
+    """The rules of this server. Sizes in bytes; None means no bound.
+
+    `expires_after` is how long an unfinished upload is kept after its last byte, `retain_finished`
+    how long a finished one. `lock_wait` is for how many seconds a request waits for a lock whose
+    holder was asked to let go.
+    """
+
+    max_size: int | None = None
+    expires_after: timedelta | None = timedelta(hours=24)
+    retain_finished: timedelta | None = None
+    lock_wait: float = 5.0
+    termination: bool = True
+    concatenation: bool = True
+    download: bool = True
+
+
+def derive_capabilities(store: Store, options: UploadsOptions) -> Capabilities:
+    """What can be offered: what the store satisfies and the options allow."""
+    extensions = {
+        names.CREATION,
+        names.CREATION_WITH_UPLOAD,
+        names.CREATION_DEFER_LENGTH,
+        names.CHECKSUM,
+    }
+    can_terminate = isinstance(store, TerminatingStore)
+    if can_terminate and options.termination:
+        extensions.add(names.TERMINATION)
+    if can_terminate and options.expires_after is not None:
+        extensions.add(names.EXPIRATION)
+    if isinstance(store, ConcatenatingStore) and options.concatenation:
+        extensions |= {names.CONCATENATION, names.CONCATENATION_UNFINISHED}
+    return Capabilities(
+        frozenset(extensions),
+        max_size=options.max_size,
+        expires_after=options.expires_after if can_terminate else None,
+        download=options.download,
+    )

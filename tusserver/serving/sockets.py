@@ -1,0 +1,91 @@
+"""Listening sockets, bound before anything else starts, so that a taken port is one clear line."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class CannotListen(Exception):
+    """The address cannot be used; the message is one sentence for the operator."""
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening socket on `host`, an address or a name. Raises CannotListen."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {where}: {error.strerror or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Interim and final answers are small and must not wait for each other.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on {where}: {error.strerror}; choose another with --host and --port"
+        ) from error
+    return listener
+
+
+def listen_unix(path: Path, mode: int) -> socket.socket:
+    """A listening unix socket with these permissions; replaces one that nobody listens on. Raises
+    CannotListen.
+    """
+    if sys.platform == "win32":
+        raise CannotListen("this system has no unix sockets; use --host and --port")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead(path)
+        # Nobody may connect before the permissions are right.
+        former = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(former)
+        os.chmod(path, mode)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from error
+    return listener
+
+
+def _remove_dead(path: Path) -> None:
+    """Removes a socket file whose process is gone; leaves one that answers, and whatever is no
+    socket, to fail the bind.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+def address_of(listener: socket.socket, *, is_tls: bool = False) -> str:
+    """Where this socket listens, for a person."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}:"
+    host, port = name[:2]
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,200 @@
+"""What a store must do, as small contracts: one for every store and one for each extension that a
+store may support.
+
+The extensions on offer are derived from which of these contracts a store satisfies. Whoever calls a
+method that changes an upload holds the lock of that upload; whoever only looks holds none. The
+protocol layer has judged all input; a store checks nothing of that again. Every implementation
+passes `tests/store/contract.py`.
+
+Errors that a store may raise, all of them refusals of `tusserver.protocol.errors`: UploadNotFound,
+UploadDamaged, StorageFull, StorageFailed, StorageUnavailable (passing). Exceptions of the library
+behind a store never come out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from tusserver.protocol.checksum import Checksum
+    from tusserver.protocol.decision import Append, Outcome
+    from tusserver.protocol.upload import Upload
+
+
+class BodyInterrupted(Exception):
+    """The body ended before its end, for the reason in `outcome`; what was read before is good."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class Body(Protocol):
+    """The bytes of one request as a store consumes them: in order, each byte once."""
+
+    async def read(self) -> bytes | bytearray:
+        """The next bytes, as many as are there; empty at the end.
+
+        Raises BodyInterrupted, and with the outcome TOO_LONG once more bytes come than the plan
+        allows; up to the limit they have been returned by then.
+        """
+        ...
+
+    def interrupt(self, outcome: Outcome) -> None:
+        """Makes reading raise this outcome, also for one who waits for bytes right now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What came of an append: the upload afterwards, and how the body ended."""
+
+    upload: Upload
+    outcome: Outcome
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps uploads. Sizes and offsets in bytes."""
+
+    async def start(self) -> None:
+        """Makes the store ready for use. Raises StoreUnusable with a sentence for the operator."""
+        ...
+
+    async def close(self) -> None:
+        """Frees what `start` took."""
+        ...
+
+    async def create(self, upload: Upload) -> None:
+        """Adds this upload, which has no bytes yet. Raises StorageFull or StorageFailed, and then
+        nothing is left of it.
+        """
+        ...
+
+    async def get(self, upload_id: str) -> Upload:
+        """The upload as it stands, without changing anything; needs no lock, also while somebody
+        appends.
+
+        Its offset counts verified bytes only. Raises UploadNotFound, UploadDamaged,
+        StorageUnavailable.
+        """
+        ...
+
+    async def open(self, upload_id: str) -> Upload:
+        """As `get`, for the holder of the lock who is going to change the upload: mends first what
+        a crash left.
+        """
+        ...
+
+    async def append(
+        self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
+    ) -> Appended:
+        """Stores the bytes of `body` behind `upload.offset`, and keeps to `plan`.
+
+        A body that breaks off leaves what had arrived, unless the plan has a checksum or an
+        announced trailer, then nothing. For a plan with a trailer `late_checksum` is asked after
+        the last byte for what the trailer says; if it raises, nothing of the body is left.
+        `plan.declare` is recorded unless the body turns out not to be wanted. Raises StorageFull
+        and StorageFailed; the bytes known to be good stay, and the offset is true. However it ends,
+        no byte outside [offset, offset + limit) has changed.
+        """
+        ...
+
+    def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes [start, end) of a finished upload, in buffers of a bounded size. Raises
+        UploadNotFound at once or later.
+        """
+        ...
+
+    def ids(self) -> AsyncIterator[str]:
+        """The ids of all uploads in no particular order, those with a damaged record included;
+        memory stays bounded.
+        """
+        ...
+
+
+@runtime_checkable
+class TerminatingStore(Protocol):
+    """Termination extension, and expiration: uploads can be removed."""
+
+    async def terminate(self, upload_id: str) -> None:
+        """Removes the upload and all that belongs to it. Raises UploadNotFound. A crash in between
+        leaves leftovers.
+        """
+        ...
+
+
+@runtime_checkable
+class ConcatenatingStore(Protocol):
+    """Concatenation extension. A partial that is finished never changes again, so it needs no lock
+    here.
+    """
+
+    async def concatenate(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
+        """Fills the final upload with the bytes of these finished partials, in this order, all at
+        once or not at all.
+
+        `upload` has been created, with or without its length; the upload that is returned is
+        finished.
+        """
+        ...
+
+    async def await_partials(self, upload: Upload, partials: Sequence[Upload]) -> None:
+        """Notes that this final upload waits for these partials, for `waiting_for`; the note
+        outlives a crash.
+        """
+        ...
+
+    async def waiting_for(self, partial_id: str) -> Sequence[str]:
+        """The ids of the final uploads that wait for this partial."""
+        ...
+
+
+@runtime_checkable
+class SyncingStore(Protocol):
+    """A store whose bytes may be lost with the power as long as they have not been synced."""
+
+    async def sync(self, upload_id: str) -> None:
+        """Makes the bytes stored so far survive a loss of power. The caller holds the lock."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a store that a crash, another program or a fault left behind.
+
+    `kind` is a stable word for programs; `problem` says what it is, `remedy` what mends it, both
+    for a person. `is_leftover` if it belongs to no upload and may simply be removed.
+    """
+
+    upload_id: str
+    kind: str
+    problem: str
+    remedy: str
+    is_leftover: bool
+
+
+@runtime_checkable
+class InspectingStore(Protocol):
+    """A store that can be checked and cleaned from outside the protocol (`tusserver verify`, the
+    sweeper).
+    """
+
+    def findings(self) -> AsyncIterator[Finding]:
+        """What looks wrong, without locks: each is to be confirmed by `mend` under the lock of its
+        upload.
+        """
+        ...
+
+    async def mend(self, finding: Finding) -> bool:
+        """Mends this if it is still so and says whether it was. The caller holds the lock of
+        `finding.upload_id`.
+        """
+        ...
+
+
+class StoreUnusable(Exception):
+    """The store cannot work where it was told to; the message is one sentence for the operator."""

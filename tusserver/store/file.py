@@ -1,0 +1,196 @@
+"""Uploads as files in one directory, in tusd's format both ways; the paths are told in file_layout,
+crashes in file_folder.
+
+**The offset is the size of the data file.** The record changes only when the upload's nature does,
+and when it is noted how far the bytes have been brought to the disk. What a reply promises about a
+loss of power is set by `Sync`; a killed process loses nothing that the kernel has, whatever the
+setting.
+
+Every blocking operation runs as one whole step in a thread of the store's own. While one batch of
+buffers is being written the next is gathered from the client, so that batches grow with the speed
+of the client and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from tusserver.protocol.decision import Outcome, Trailer
+from tusserver.protocol.errors import TusError, UploadNotFound
+from tusserver.store import filesystem
+from tusserver.store.file_folder import UploadFolder
+from tusserver.store.file_inspection import Inspection
+from tusserver.store.file_layout import Layout
+from tusserver.store.file_writer import Writer
+from tusserver.store.filesystem import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from tusserver.protocol.checksum import Checksum
+    from tusserver.protocol.decision import Append
+    from tusserver.protocol.upload import Upload
+    from tusserver.store.base import Appended, Body, Finding
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_T = TypeVar("_T")
+
+_THREADS = 32
+_READ_SIZE = 512 * 1024
+_IDS_PER_STEP = 256
+
+
+class Sync(Enum):
+    """What survives a loss of power."""
+
+    NONE = "none"
+    """Nothing is promised; nothing is ever synced."""
+    FINISH = "finish"
+    """A finished upload is on the disk before its last reply; an unfinished one goes back to its
+    last background sync.
+    """
+    PATCH = "patch"
+    """Every acknowledged byte is on the disk before its reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStoreOptions:
+    """How a FileStore works. Modes are those of new files and directories, before the umask of the
+    process.
+    """
+
+    sync: Sync = Sync.FINISH
+    file_mode: int = 0o664
+    directory_mode: int = 0o775
+
+
+class FileStore:
+    """One directory of uploads, shared by any number of processes of one host that share a locker.
+
+    `boot_id` tells one run of the kernel from the next; given only by tests that play a loss of
+    power.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        options: FileStoreOptions | None = None,
+        *,
+        boot_id: str | None = None,
+    ) -> None:
+        options = options or FileStoreOptions()
+        keeps_notes = options.sync is not Sync.NONE
+        # Without links and dots, so that a path in a record can be compared with it.
+        root = Path(os.path.realpath(directory))
+        self._layout = Layout(root, keeps_notes, options.file_mode, options.directory_mode)
+        self._folder = UploadFolder(
+            self._layout,
+            keeps_notes=keeps_notes,
+            syncs_each_append=options.sync is Sync.PATCH,
+            boot_id=filesystem.boot_id() if boot_id is None else boot_id,
+        )
+        self._inspection = Inspection(self._folder)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tusserver-store")
+
+    async def start(self) -> None:
+        """Creates the directory if it is missing.
+
+        Raises StoreUnusable when it cannot be written.
+        """
+        await self._call(self._folder.prepare)
+
+    async def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=False)
+
+    async def _call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """One whole operation in one thread."""
+        call = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def create(self, upload: Upload) -> None:
+        await self._call(self._folder.create, upload)
+
+    async def get(self, upload_id: str) -> Upload:
+        return await self._call(self._folder.load, upload_id)
+
+    async def open(self, upload_id: str) -> Upload:
+        return await self._call(self._folder.open, upload_id)
+
+    async def append(
+        self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
+    ) -> Appended:
+        session = await self._call(self._folder.begin_append, upload, plan)
+        writer = Writer(session, self._threads, body)
+        late = None
+        try:
+            outcome = await writer.write_all()
+        except BaseException:
+            await writer.settle()
+            await self._call(session.abandon, keeps_prefix=plan.keeps_prefix)
+            raise
+        try:
+            if outcome is Outcome.COMPLETE and plan.trailer is not Trailer.ABSENT:
+                late = late_checksum()
+        except TusError:
+            await self._call(session.abandon, keeps_prefix=False)
+            raise
+        return await self._call(session.complete, outcome, late)
+
+    async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+        descriptor = await self._call(self._open_for_reading, upload.upload_id)
+        try:
+            while start < end:
+                buffer = await self._call(
+                    filesystem.read_at, descriptor, min(_READ_SIZE, end - start), start
+                )
+                if not buffer:
+                    raise UploadNotFound
+                start += len(buffer)
+                yield buffer
+        finally:
+            os.close(descriptor)
+
+    def _open_for_reading(self, upload_id: str) -> int:
+        with storage_errors():
+            record, _ = self._layout.read_record(upload_id)
+            return filesystem.open_file(self._layout.data(upload_id, record), read_only=True)
+
+    def ids(self) -> AsyncIterator[str]:
+        return self._iterate(self._folder.ids())
+
+    async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
+        """The items of a blocking iterator, some hundred per step in a thread."""
+        while batch := await self._call(lambda: list(islice(items, _IDS_PER_STEP))):
+            for item in batch:
+                yield item
+
+    async def terminate(self, upload_id: str) -> None:
+        await self._call(self._folder.terminate, upload_id)
+
+    async def concatenate(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
+        return await self._call(self._folder.concatenate, upload, partials)
+
+    async def await_partials(self, upload: Upload, partials: Sequence[Upload]) -> None:
+        await self._call(self._folder.await_partials, upload, partials)
+
+    async def waiting_for(self, partial_id: str) -> Sequence[str]:
+        return await self._call(self._folder.waiting_for, partial_id)
+
+    async def sync(self, upload_id: str) -> None:
+        await self._call(self._folder.sync, upload_id)
+
+    def findings(self) -> AsyncIterator[Finding]:
+        return self._iterate(self._inspection.findings())
+
+    async def mend(self, finding: Finding) -> bool:
+        return await self._call(self._inspection.mend, finding)

@@ -1,0 +1,330 @@
+"""The operations of the file store on one directory, as blocking calls for worker threads; each is
+one whole step.
+
+What a crash can leave, and what makes it whole again (`open`, by the holder of the lock):
+- A marker: the bytes behind its offset were never verified, and are cut off.
+- A note (`Synced`) from before the last boot: bytes behind it may be missing or zero, and are cut
+  off.
+- Full size, but the note has not reached it: the process died between the last byte and its sync;
+  it is synced now.
+- More bytes than the length: another program's doing; they are cut off.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tusserver.protocol.errors import StorageFailed, StorageFull, UploadDamaged, UploadNotFound
+from tusserver.protocol.upload import Final
+from tusserver.store import file_record, filesystem
+from tusserver.store.base import StoreUnusable
+from tusserver.store.file_layout import INFO, escape, unescape
+from tusserver.store.file_record import Record, Synced
+from tusserver.store.file_session import AppendSession
+from tusserver.store.filesystem import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tusserver.protocol.decision import Append
+    from tusserver.protocol.upload import Upload
+    from tusserver.store.file_layout import Layout, Marker
+
+
+class UploadFolder:
+    """One directory of uploads.
+
+    `keeps_notes` is off when nothing is ever synced (`--sync none`).
+    """
+
+    def __init__(
+        self, layout: Layout, *, keeps_notes: bool, syncs_each_append: bool, boot_id: str
+    ) -> None:
+        self.layout = layout
+        self.keeps_notes = keeps_notes
+        self.syncs_each_append = syncs_each_append
+        self.boot_id = boot_id
+        self._shares_bytes = False
+
+    def prepare(self) -> None:
+        """Creates the directories and proves that they can be written. Raises StoreUnusable."""
+        try:
+            self.layout.make_directories()
+            self._shares_bytes = filesystem.can_clone(self.layout.new_temporary("probe"))
+        except OSError as error:
+            raise StoreUnusable(
+                f"cannot store uploads in {self.layout.root}: {error.strerror}"
+            ) from error
+
+    def create(self, upload: Upload) -> None:
+        """Record first, then the empty data file: see file_layout for the order."""
+        layout = self.layout
+        # A final upload that shares the bytes of its partials needs no room of its own.
+        if upload.length is not None and not (
+            isinstance(upload.concat, Final) and self._shares_bytes
+        ):
+            self._refuse_too_long(upload.length)
+        synced = Synced(self.boot_id, 0) if self.keeps_notes else None
+        data = layout.data(upload.upload_id)
+        if os.path.lexists(data):
+            raise StorageFailed(f"there is a file {data.name} already")
+        record = file_record.new_record(upload, data, layout.info(upload.upload_id), synced)
+        with storage_errors():
+            try:
+                layout.write_record(upload.upload_id, record)
+                os.close(filesystem.open_file(data, layout.file_mode, create=True))
+                if layout.durable:
+                    filesystem.sync_directory(data.parent)
+            except OSError:
+                layout.info(upload.upload_id).unlink(missing_ok=True)
+                raise
+
+    def load(self, upload_id: str) -> Upload:
+        """The upload as it can be vouched for while others may be at work on it. Raises
+        UploadNotFound, UploadDamaged.
+        """
+        with storage_errors():
+            record, _ = self.layout.read_record(upload_id)
+            size, modified_at, marker = self._consistent_state(upload_id, record)
+        offset = self._vouched(record, size)
+        is_settled = offset == size
+        if marker is not None:
+            offset, is_settled = min(marker.start, offset), False
+        elif self._awaits_finish(record, offset):
+            offset, is_settled = offset - 1, False
+        return file_record.as_upload(upload_id, record, offset, modified_at, is_settled=is_settled)
+
+    def _consistent_state(
+        self, upload_id: str, record: Record
+    ) -> tuple[int, datetime, Marker | None]:
+        """Size, time of the last byte, and marker, so read that no unverified byte is in the size
+        without its marker.
+
+        A request with a checksum puts its marker before its first byte, and cuts its bytes off
+        before it takes the marker away. So the size is good if the same marker (or none) stood
+        before and after it, and it has not shrunk since.
+        """
+        path = self.layout.data(upload_id, record)
+        while True:
+            before = self.layout.read_marker(upload_id)
+            try:
+                state = os.stat(path, follow_symlinks=False)
+                after = self.layout.read_marker(upload_id)
+                settled = before == after and (
+                    after is not None
+                    or os.stat(path, follow_symlinks=False).st_size >= state.st_size
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                raise UploadNotFound from None
+            if settled:
+                return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), after
+
+    def _vouched(self, record: Record, size: int) -> int:
+        """How many of `size` bytes belong to the upload and are certain to be the ones that were
+        stored.
+        """
+        limit = size if record.length is None else min(size, record.length)
+        if record.synced is not None and record.synced.boot_id != self.boot_id:
+            return min(limit, record.synced.offset)
+        return limit
+
+    def _awaits_finish(self, record: Record, offset: int) -> bool:
+        """All bytes are there, but nobody has noted that they are on the disk; until then nobody
+        may believe it.
+        """
+        return record.synced is not None and record.synced.offset < offset == record.length
+
+    def open(self, upload_id: str) -> Upload:
+        """Settles what a crash left open. Only for the holder of the lock; see the top of this
+        module.
+        """
+        upload = self.load(upload_id)
+        if upload.is_settled:
+            return upload
+        with storage_errors():
+            record, former = self.layout.read_record(upload_id)
+            marker = self.layout.read_marker(upload_id)
+            descriptor = filesystem.open_file(self.layout.data(upload_id, record))
+            try:
+                size = os.fstat(descriptor).st_size
+                good = self._vouched(record, size)
+                if marker is not None and not marker.keeps_prefix:
+                    good = min(good, marker.start)
+                if good < size:
+                    os.ftruncate(descriptor, good)
+                self.layout.remove_marker(upload_id)
+                self._note_opened(upload_id, record, former, descriptor, good)
+            finally:
+                os.close(descriptor)
+        return self.load(upload_id)
+
+    def _note_opened(
+        self, upload_id: str, record: Record, former: bytes, descriptor: int, good: int
+    ) -> None:
+        if record.synced is not None and (
+            record.synced.boot_id != self.boot_id or good == record.length
+        ):
+            self.note_synced(upload_id, record, former, descriptor, good)
+
+    def note_synced(
+        self, upload_id: str, record: Record, former: bytes, descriptor: int, offset: int
+    ) -> None:
+        """Brings the bytes up to `offset` to the disk and then notes it in the record; the order is
+        the promise.
+        """
+        if self.keeps_notes:
+            filesystem.sync_data(descriptor)
+        self._write_note(upload_id, record, former, offset)
+
+    def _write_note(self, upload_id: str, record: Record, former: bytes, offset: int) -> None:
+        record.tusserver.synced = Synced(self.boot_id, offset) if self.keeps_notes else None
+        self.layout.write_record(upload_id, record, former)
+
+    def _refuse_too_long(self, length: int) -> None:
+        with storage_errors():
+            if length > filesystem.free_bytes(self.layout.root):
+                raise StorageFull(f"there is no room for {length} bytes; try again later")
+
+    def begin_append(self, upload: Upload, plan: Append) -> AppendSession:
+        """Opens the data file for the bytes of one body. Raises StorageFull when they are known not
+        to fit.
+        """
+        if plan.expected is not None:
+            self._refuse_too_long(plan.expected)
+        with storage_errors():
+            return AppendSession(self, upload, plan)
+
+    def sync(self, upload_id: str) -> None:
+        """Brings the bytes stored so far to the disk and notes it. Raises UploadNotFound."""
+        upload = self.open(upload_id)
+        with storage_errors():
+            record, former = self.layout.read_record(upload_id)
+            if record.synced is None or record.synced.offset >= upload.offset:
+                return
+            descriptor = filesystem.open_file(self.layout.data(upload_id, record))
+            try:
+                self.note_synced(upload_id, record, former, descriptor, upload.offset)
+            finally:
+                os.close(descriptor)
+
+    def terminate(self, upload_id: str) -> None:
+        """Data before record: what is left by a crash in between can then be told to be ours."""
+        layout, record = self.layout, None
+        with storage_errors():
+            # What cannot be read can still be removed.
+            with suppress(UploadDamaged):
+                record, _ = layout.read_record(upload_id)
+            data = layout.data(upload_id, record)
+            existed = data.exists()
+            data.unlink(missing_ok=True)
+            layout.remove_marker(upload_id)
+            if layout.durable:
+                # A record without data can be told to be ours; data without a record cannot.
+                filesystem.sync_directory(data.parent)
+            self._forget_notes(upload_id, record)
+            layout.info(upload_id).unlink(missing_ok=True)
+            if layout.durable:
+                filesystem.sync_directory(data.parent)
+        if not existed:
+            raise UploadNotFound
+
+    def concatenate(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
+        """Joins into a temporary file, which then takes the place of the empty data file of the
+        final upload.
+        """
+        layout, upload_id = self.layout, upload.upload_id
+        if not self._shares_bytes:
+            self._refuse_too_long(sum(partial.offset for partial in partials))
+        temporary = layout.new_temporary(upload_id)
+        with storage_errors():
+            try:
+                length = self._join(temporary, partials)
+                record, former = layout.read_record(upload_id)
+                os.replace(temporary, layout.data(upload_id, record))
+            finally:
+                temporary.unlink(missing_ok=True)
+            record.size, record.size_is_deferred = length, False
+            self._write_note(upload_id, record, former, length)
+            for partial in partials:
+                self.forget_waiting_final(partial.upload_id, upload_id)
+        return self.load(upload_id)
+
+    def _join(self, path: Path, partials: Sequence[Upload]) -> int:
+        """Writes the bytes of the partials to `path`, synced if syncing is on, and returns their
+        number.
+        """
+        target = filesystem.open_file(path, self.layout.file_mode, create=True)
+        try:
+            offset = 0
+            for partial in partials:
+                self._copy(partial, target, offset)
+                offset += partial.offset
+            if self.keeps_notes:
+                filesystem.sync_data(target)
+        finally:
+            os.close(target)
+        return offset
+
+    def _copy(self, partial: Upload, target: int, offset: int) -> None:
+        record, _ = self.layout.read_record(partial.upload_id)
+        source = filesystem.open_file(self.layout.data(partial.upload_id, record), read_only=True)
+        try:
+            filesystem.append_copy(source, target, partial.offset, offset)
+        finally:
+            os.close(source)
+
+    def await_partials(self, upload: Upload, partials: Sequence[Upload]) -> None:
+        """Notes of this kind are hints that speed up the joining; losing one with the power does no
+        harm.
+        """
+        with storage_errors():
+            for partial in partials:
+                directory = self.layout.waiting / escape(partial.upload_id)
+                directory.mkdir(mode=self.layout.directory_mode, exist_ok=True)
+                (directory / escape(upload.upload_id)).touch(self.layout.file_mode)
+
+    def waiting_for(self, partial_id: str) -> list[str]:
+        """The ids of the finals that wait for this partial."""
+        try:
+            return [unescape(name) for name in os.listdir(self.layout.waiting / escape(partial_id))]
+        except FileNotFoundError:
+            return []
+
+    def forget_waiting_final(self, partial_id: str, final_id: str) -> None:
+        """This final waits no longer."""
+        (self.layout.waiting / escape(partial_id) / escape(final_id)).unlink(missing_ok=True)
+        self.drop_waiting_directory(partial_id)
+
+    def drop_waiting_directory(self, partial_id: str) -> None:
+        """Removes what held the notes of this partial, unless another final still waits for it."""
+        with suppress(OSError):
+            (self.layout.waiting / escape(partial_id)).rmdir()
+
+    def _forget_notes(self, upload_id: str, record: Record | None) -> None:
+        """Of an upload that goes away: those of its finals, and its own at its partials."""
+        for final_id in self.waiting_for(upload_id):
+            self.forget_waiting_final(upload_id, final_id)
+        for partial_id in (record and record.partial_uploads) or ():
+            if self.layout.is_possible(partial_id):
+                self.forget_waiting_final(partial_id, upload_id)
+
+    def ids(self) -> Iterator[str]:
+        """Walks the records; an upload that comes or goes meanwhile may be in it or not."""
+        directories = [""]
+        while directories:
+            prefix = directories.pop()
+            with suppress(FileNotFoundError), os.scandir(self.layout.root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.name.endswith(INFO):
+                        upload_id = prefix + entry.name.removesuffix(INFO)
+                        # Other programs' files may be named like records.
+                        if self.layout.is_possible(upload_id):
+                            yield upload_id
+                    elif entry.is_dir(follow_symlinks=False):
+                        directories.append(f"{prefix}{entry.name}/")

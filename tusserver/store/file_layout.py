@@ -1,0 +1,175 @@
+"""Where the file store keeps what, and how its files are read and replaced. Blocking; knows nothing
+of requests.
+
+    <root>/<id>                         the bytes; their number is the offset
+    <root>/<id>.info                    the record (see file_record)
+    <root>/<id>.marker                  a request with a checksum is running, or was when the
+    process died: the bytes behind the
+                                        offset that stands in it are not verified
+    <root>/.tusserver/tmp/<id>.<token>  something that is about to be renamed to its place
+    <root>/.tusserver/waiting/<partial>/<final>   a final upload waits for this partial one
+
+A record is there before its data file and goes after it, so that whatever a crash leaves can be
+told from files that somebody else put here: a data file without a record is never touched. Inside
+`.tusserver` the slashes of an id are written `%2F`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from tusserver.protocol.errors import UploadNotFound
+from tusserver.protocol.urls import is_upload_id
+from tusserver.store import filesystem
+from tusserver.store.file_record import Record, decode, encode
+
+INFO, MARKER, DAMAGED = ".info", ".marker", ".damaged"
+# tusd's lock and stop files are not uploads either.
+_RESERVED = (INFO, MARKER, DAMAGED, ".lock", ".stop")
+_MAX_NAME = 230
+"""Bytes that an id may take as a file name, so that the longest suffix still fits into 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The bytes from `start` on are staged. `keeps_prefix`: they may stay if nothing more comes (no
+    digest was promised).
+    """
+
+    start: int
+    keeps_prefix: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below one root. `durable` says whether replaced records are synced; modes are those
+    of new files.
+    """
+
+    root: Path
+    durable: bool
+    file_mode: int
+    directory_mode: int
+
+    @property
+    def private(self) -> Path:
+        """Our own directory; upload ids cannot name it, for they do not begin with a dot."""
+        return self.root / ".tusserver"
+
+    @property
+    def temporary(self) -> Path:
+        return self.private / "tmp"
+
+    @property
+    def waiting(self) -> Path:
+        return self.private / "waiting"
+
+    def make_directories(self) -> None:
+        """Creates what is missing, for good where records are. Raises OSError."""
+        private = (self.private, self.temporary, self.waiting)
+        missing = [path for path in (self.root, *self.root.parents, *private) if not path.exists()]
+        self.root.mkdir(mode=self.directory_mode, parents=True, exist_ok=True)
+        for directory in private:
+            directory.mkdir(mode=self.directory_mode, exist_ok=True)
+        if self.durable:
+            for path in missing:
+                filesystem.sync_directory(path.parent)
+
+    def info(self, upload_id: str) -> Path:
+        """The path of the record. Raises UploadNotFound for an id that cannot be one of this
+        store's.
+        """
+        return self._path(upload_id, INFO)
+
+    def marker(self, upload_id: str) -> Path:
+        return self._path(upload_id, MARKER)
+
+    def data(self, upload_id: str, record: Record | None = None) -> Path:
+        """The path of the bytes: where the record says, if that lies in the root and exists, else
+        beside the record.
+        """
+        beside = self._path(upload_id, "")
+        if record is None or record.storage is None or record.storage.path in ("", str(beside)):
+            return beside
+        path = Path(os.path.normpath(self.root / record.storage.path))
+        return path if path.is_relative_to(self.root) and path.exists() else beside
+
+    def is_possible(self, upload_id: str) -> bool:
+        """Whether an upload of this store may have this id: it names no side file, and all its side
+        files have names.
+        """
+        return (
+            is_upload_id(upload_id)
+            and not upload_id.endswith(_RESERVED)
+            and len(escape(upload_id)) <= _MAX_NAME
+        )
+
+    def _path(self, upload_id: str, suffix: str) -> Path:
+        if not self.is_possible(upload_id):
+            raise UploadNotFound
+        return self.root / f"{upload_id}{suffix}"
+
+    def new_temporary(self, upload_id: str) -> Path:
+        """A path that nobody else uses, from which one can tell the upload it is for."""
+        return self.temporary / f"{escape(upload_id)}.{secrets.token_hex(8)}"
+
+    def read_record(self, upload_id: str) -> tuple[Record, bytes]:
+        """The record and the content of its file. Raises UploadNotFound, UploadDamaged, OSError."""
+        try:
+            with open(self.info(upload_id), "rb", buffering=0) as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise UploadNotFound from None
+        return decode(content), content
+
+    def write_record(self, upload_id: str, record: Record, former: bytes | None = None) -> None:
+        """Replaces the record as a whole; unknown keys of `former` are kept. Raises OSError."""
+        filesystem.replace_file(
+            self.info(upload_id),
+            encode(record, former),
+            self.new_temporary(upload_id),
+            self.file_mode,
+            durable=self.durable,
+        )
+
+    def read_marker(self, upload_id: str) -> Marker | None:
+        """The marker if one stands."""
+        try:
+            with open(self.marker(upload_id), "rb", buffering=0) as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        start, _, kind = content.decode("ascii", "replace").strip().partition(" ")
+        return (
+            Marker(int(start), kind == "keep")
+            if start.isdecimal() and kind in ("keep", "verify")
+            else None
+        )
+
+    def write_marker(self, upload_id: str, marker: Marker) -> None:
+        """Must come before the first staged byte. Raises OSError."""
+        kind = "keep" if marker.keeps_prefix else "verify"
+        # Whole or not at all, so that no marker without content can stay behind.
+        filesystem.replace_file(
+            self.marker(upload_id),
+            f"{marker.start} {kind}\n".encode(),
+            self.new_temporary(upload_id),
+            self.file_mode,
+            durable=False,
+        )
+
+    def remove_marker(self, upload_id: str) -> None:
+        self.marker(upload_id).unlink(missing_ok=True)
+
+
+def escape(upload_id: str) -> str:
+    """The id as one file name."""
+    return upload_id.replace("/", "%2F")
+
+
+def unescape(name: str) -> str:
+    """The id that `escape` made this of; an id never has a percent sign of its own."""
+    return name.replace("%2F", "/")

@@ -1,0 +1,209 @@
+"""One body on its way into a data file: the blocking half, for worker threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tusserver.protocol.decision import Outcome
+from tusserver.store import file_record, filesystem
+from tusserver.store.base import Appended
+from tusserver.store.file_layout import Marker
+from tusserver.store.filesystem import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tusserver.protocol.checksum import Buffer, Checksum
+    from tusserver.protocol.decision import Append
+    from tusserver.protocol.upload import Upload
+    from tusserver.store.file_folder import UploadFolder
+
+_SYNC_BYTES = 64 * 1024 * 1024
+_SYNC_SECONDS = 5.0
+_READ_SIZE = 1024 * 1024
+
+
+class AppendSession:
+    """Holds the open data file of one upload from the first to the last byte of one body.
+
+    `write` and `sync` may run at the same time, in two threads; `complete` or `abandon` comes last
+    and alone.
+    """
+
+    def __init__(self, folder: UploadFolder, upload: Upload, plan: Append) -> None:
+        """Makes record and marker ready for the bytes. Raises OSError, UploadNotFound,
+        UploadDamaged.
+        """
+        self._folder = folder
+        self._plan = plan
+        self._upload_id = upload.upload_id
+        self._start = upload.offset
+        self.offset = upload.offset
+        self._digest = None if plan.checksum is None else plan.checksum.start()
+        self._record, self._former = folder.layout.read_record(upload.upload_id)
+        self._last_sync = time.monotonic()
+        self._is_doubtful = False
+        self._has_failed = False
+        path = folder.layout.data(upload.upload_id, self._record)
+        self._descriptor = filesystem.open_file(path)
+        self._last_byte = os.fstat(self._descriptor).st_mtime_ns
+        try:
+            self._prepare()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _prepare(self) -> None:
+        folder, note = self._folder, self._record.synced
+        if folder.keeps_notes and (note is None or note.boot_id != folder.boot_id):
+            # From here on bytes may be lost with the power: until where they cannot is noted before
+            # the first one.
+            folder.note_synced(
+                self._upload_id, self._record, self._former, self._descriptor, self._start
+            )
+        elif note is not None and not folder.keeps_notes:
+            folder.note_synced(
+                self._upload_id, self._record, self._former, self._descriptor, self._start
+            )
+        if self._plan.is_staged:
+            folder.layout.write_marker(
+                self._upload_id, Marker(self._start, self._plan.keeps_prefix)
+            )
+        else:
+            self._declare()
+
+    def _declare(self) -> None:
+        if self._plan.declare is not None:
+            self._record.size, self._record.size_is_deferred = self._plan.declare, False
+            self._folder.layout.write_record(self._upload_id, self._record, self._former)
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        """Stores these bytes behind those before. Raises StorageFull, StorageFailed.
+
+        After that the file ends with good bytes, and nothing more can be written.
+        """
+        assert not self._has_failed
+        with storage_errors():
+            try:
+                end = filesystem.write_at(self._descriptor, buffers, self.offset)
+            except OSError as error:
+                self._has_failed = True
+                if not filesystem.is_out_of_room(error):
+                    # Nobody knows what the failed call has written; without room it is exactly
+                    # what fitted.
+                    os.ftruncate(self._descriptor, self.offset)
+                raise
+        if self._digest is not None:
+            for buffer in buffers:
+                self._digest.update(buffer)
+        self.offset = end
+
+    def is_sync_due(self) -> bool:
+        """Whether too much, or for too long, has been left to a loss of power."""
+        note = self._record.synced
+        if note is None or self._plan.is_staged or self.offset == note.offset:
+            return False
+        return (
+            self.offset - note.offset >= _SYNC_BYTES
+            or time.monotonic() - self._last_sync >= _SYNC_SECONDS
+        )
+
+    def sync(self) -> None:
+        """Brings what is stored by now to the disk and notes it.
+
+        Raises StorageFull, StorageFailed.
+        """
+        offset = self.offset
+        with storage_errors():
+            try:
+                self._note(offset)
+            except OSError:
+                # The kernel drops what it could not write and calls it clean: only the last note is
+                # certain.
+                self._is_doubtful = True
+                raise
+        self._last_sync = time.monotonic()
+
+    def _note(self, offset: int) -> None:
+        self._folder.note_synced(
+            self._upload_id, self._record, self._former, self._descriptor, offset
+        )
+
+    def complete(self, outcome: Outcome, late: Checksum | None) -> Appended:
+        """Ends the session after the body has, with the checksum of its trailer if there was one.
+
+        Decides which of the bytes stay, and makes durable what has been promised. Raises
+        StorageFull, StorageFailed.
+        """
+        try:
+            with storage_errors():
+                if self._plan.is_staged:
+                    outcome = self._judge(outcome, late)
+                self._make_durable()
+                modified_at = datetime.fromtimestamp(os.fstat(self._descriptor).st_mtime, UTC)
+        finally:
+            os.close(self._descriptor)
+        upload = file_record.as_upload(
+            self._upload_id, self._record, self.offset, modified_at, is_settled=True
+        )
+        return Appended(upload, outcome)
+
+    def _judge(self, outcome: Outcome, late: Checksum | None) -> Outcome:
+        if outcome is Outcome.COMPLETE and not self._matches(late):
+            outcome = Outcome.MISMATCH
+        if outcome is not Outcome.COMPLETE and (
+            outcome is Outcome.MISMATCH or not self._plan.keeps_prefix
+        ):
+            self._cut()
+            return outcome
+        self._declare()
+        self._folder.layout.remove_marker(self._upload_id)
+        return outcome
+
+    def _matches(self, late: Checksum | None) -> bool:
+        checksum, digest = self._plan.checksum, self._digest
+        if checksum is not None and digest is not None and not checksum.matches(digest):
+            return False
+        if late is None:
+            return True
+        # Which algorithm a trailer uses is known only now: the bytes are read once more, from the
+        # page cache.
+        late_digest = late.start()
+        for position in range(self._start, self.offset, _READ_SIZE):
+            size = min(_READ_SIZE, self.offset - position)
+            late_digest.update(filesystem.read_at(self._descriptor, size, position))
+        return late.matches(late_digest)
+
+    def _cut(self) -> None:
+        """Takes the staged bytes back: first the bytes, then the marker that says so."""
+        os.ftruncate(self._descriptor, self._start)
+        # Bytes that were refused do not move the deadline.
+        filesystem.set_modified(self._descriptor, self._last_byte)
+        self._folder.layout.remove_marker(self._upload_id)
+        self.offset = self._start
+
+    def _make_durable(self) -> None:
+        note = self._record.synced
+        if note is None or note.offset >= self.offset:
+            return
+        if self._folder.syncs_each_append or self.offset == self._record.length:
+            self._note(self.offset)
+
+    def abandon(self, *, keeps_prefix: bool) -> None:
+        """Ends the session after a failure; what stays is certain. Raises StorageFailed.
+
+        Staged bytes stay only if they are worth keeping.
+        """
+        try:
+            with storage_errors():
+                if self._plan.is_staged and not keeps_prefix:
+                    self._cut()
+                elif self._plan.is_staged:
+                    self._folder.layout.remove_marker(self._upload_id)
+                elif self._is_doubtful and self._record.synced is not None:
+                    os.ftruncate(self._descriptor, self._record.synced.offset)
+        finally:
+            os.close(self._descriptor)

@@ -1,0 +1,236 @@
+"""What the file store asks of the operating system, and the one place that knows how systems
+differ.
+
+Blocking calls, made for worker threads. Linux is first; elsewhere the slower portable way is taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import struct
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tusserver.protocol.errors import StorageFailed, StorageFull
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tusserver.protocol.checksum import Buffer
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CANNOT_CLONE = frozenset(
+    {
+        errno.EOPNOTSUPP,
+        errno.ENOTTY,
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EBADF,
+        errno.ETXTBSY,
+    }
+)
+_FICLONERANGE = 0x4020940D
+_MAX_BUFFERS = 512
+_COPY_SIZE = 64 * 1024 * 1024
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+UNKNOWN_BOOT = "unknown"
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns an OSError into StorageFull or StorageFailed; its text stays in the log and does not
+    reach the client.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise (StorageFull if is_out_of_room(error) else StorageFailed)() from error
+
+
+def is_out_of_room(error: OSError) -> bool:
+    """The disk or a quota is full, or a limit on the size of a file is reached."""
+    return error.errno in _NO_ROOM
+
+
+def boot_id() -> str:
+    """What distinguishes this run of the kernel from the one before a loss of power; UNKNOWN_BOOT
+    if nothing does.
+    """
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return UNKNOWN_BOOT
+
+
+def open_file(
+    path: Path, mode: int = 0o664, *, create: bool = False, read_only: bool = False
+) -> int:
+    """A descriptor of a plain file, never through a symbolic link. `create`: it must not exist yet.
+    Raises OSError.
+    """
+    flags = os.O_RDONLY if read_only else os.O_RDWR
+    if create:
+        flags |= os.O_CREAT | os.O_EXCL
+    if sys.platform == "win32":
+        return os.open(path, flags | os.O_BINARY | os.O_NOINHERIT, mode)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+def set_modified(descriptor: int, moment: int) -> None:
+    """Sets when this file was last modified, in nanoseconds since the epoch, where that is
+    possible.
+    """
+    if os.utime in os.supports_fd:
+        os.utime(descriptor, ns=(moment, moment))
+
+
+def sync_data(descriptor: int) -> None:
+    """Returns when the bytes and the size of this file are on the disk."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif sys.platform == "win32":
+        os.fsync(descriptor)
+    else:
+        os.fdatasync(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Returns when the entries of this directory are on the disk."""
+    if sys.platform == "win32":
+        return  # Directories cannot be opened there; NTFS journals them.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Writes all buffers one behind the other from `offset` on, and returns the offset behind them.
+
+    Raises OSError; whatever was written by then is right, but the last call's bytes are not counted
+    anywhere.
+    """
+    for start in range(0, len(buffers), _MAX_BUFFERS):
+        views = [memoryview(buffer) for buffer in buffers[start : start + _MAX_BUFFERS]]
+        while views:
+            written = _write_some(descriptor, views, offset)
+            offset += written
+            views = _behind(views, written)
+    return offset
+
+
+def _write_some(descriptor: int, views: list[memoryview], offset: int) -> int:
+    if sys.platform != "win32":
+        return os.pwritev(descriptor, views, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.write(descriptor, views[0])
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """At most `size` bytes from `offset` on; empty at the end of the file. Raises OSError."""
+    if sys.platform != "win32":
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
+def _behind(views: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of `views` after their first `written` bytes."""
+    for index, view in enumerate(views):
+        if written < len(view):
+            return [view[written:], *views[index + 1 :]]
+        written -= len(view)
+    return []
+
+
+def replace_file(path: Path, content: bytes, temporary: Path, mode: int, *, durable: bool) -> None:
+    """Puts `content` at `path` so that a reader, and a crash, see the old or the new one whole.
+
+    With `durable` it is on the disk on return. `temporary` is on the same file system and is gone
+    afterwards.
+    """
+    descriptor = open_file(temporary, mode, create=True)
+    try:
+        try:
+            write_at(descriptor, [content], 0)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def append_copy(source: int, target: int, length: int, offset: int) -> None:
+    """Copies the first `length` bytes of `source` into `target` at `offset`, inside the kernel
+    where it can.
+
+    On file systems with shared extents nothing is copied at all. Raises OSError, also when `source`
+    is shorter.
+    """
+    if length == 0 or _clone(source, target, length, offset):
+        return
+    position = 0
+    while position < length:
+        step = min(_COPY_SIZE, length - position)
+        copied = _copy_step(source, target, step, position, offset + position)
+        if copied == 0:
+            raise OSError(errno.EIO, "a partial upload is shorter than its length")
+        position += copied
+
+
+def _clone(source: int, target: int, length: int, offset: int) -> bool:
+    if sys.platform == "linux":
+        # A range that does not end at a block boundary is allowed at the end of the source only,
+        # and an unaligned target is refused: both simply fall back to copying.
+        file_clone_range = struct.pack("=qQQQ", source, 0, length, offset)
+        try:
+            fcntl.ioctl(target, _FICLONERANGE, file_clone_range)
+            return True
+        except OSError as error:
+            if error.errno not in _CANNOT_CLONE:
+                raise
+    return False
+
+
+def can_clone(temporary: Path) -> bool:
+    """Whether files can share bytes on the file system of this path, where there is no file yet."""
+    source = open_file(temporary, create=True)
+    try:
+        write_at(source, [bytes(4096)], 0)
+        # Onto itself at another block: file systems that know how to share do that, too.
+        return _clone(source, source, 4096, 4096)
+    finally:
+        os.close(source)
+        temporary.unlink(missing_ok=True)
+
+
+def _copy_step(source: int, target: int, step: int, position: int, offset: int) -> int:
+    if sys.platform == "linux":
+        try:
+            return os.copy_file_range(source, target, step, position, offset)
+        except OSError as error:
+            if error.errno not in _CANNOT_CLONE:
+                raise
+    buffer = read_at(source, min(step, 1024 * 1024), position)
+    write_at(target, [buffer], offset)
+    return len(buffer)
+
+
+def free_bytes(directory: Path) -> int:
+    """The room that is left for this process on the file system of `directory`, in bytes."""
+    return shutil.disk_usage(directory).free
