@@ -1,0 +1,51 @@
+"""Fixtures that any test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.servers import serving
+from tests.tus import Tus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tusserver.events.base import Event
+
+Serve = Callable[..., Tus]
+"""Starts a server with these settings; it is stopped at the end of the test."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tus, Path]]:
+    """One server with the default settings for all tests that do no harm to it."""
+    upload_dir = tmp_path_factory.mktemp("shared") / "uploads"
+    with serving(upload_dir) as tus:
+        yield tus, upload_dir
+
+
+@pytest.fixture
+def tus(shared_server: tuple[Tus, Path]) -> Tus:
+    """A server with the default settings; shared, so a test must not rely on being alone."""
+    return shared_server[0]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """A factory of servers with settings of the test's own."""
+    with ExitStack() as stack:
+
+        def start(*, events: list[Event] | None = None, **settings: Any) -> Tus:
+            settings.setdefault("upload_dir", tmp_path / "uploads")
+            return stack.enter_context(serving(events=events, **settings))
+
+        yield start

@@ -1,0 +1,48 @@
+"""The stores that the contract is held against."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tusserver.store.base import (
+    ConcatenatingStore,
+    InspectingStore,
+    Store,
+    SyncingStore,
+    TerminatingStore,
+)
+from tusserver.store.file import FileStore, FileStoreOptions, Sync
+from tusserver.store.memory import MemoryStore
+
+
+class FullStore(Store, TerminatingStore, ConcatenatingStore, Protocol):
+    """A store that supports every extension."""
+
+
+class FullFileStore(FullStore, SyncingStore, InspectingStore, Protocol):
+    """What the file store is, besides."""
+
+
+def _file_store(sync: Sync) -> Callable[[Path], FullStore]:
+    return lambda directory: FileStore(directory / "uploads", FileStoreOptions(sync))
+
+
+STORES: dict[str, Callable[[Path], FullStore]] = {
+    "memory": lambda directory: MemoryStore(),
+    "file-none": _file_store(Sync.NONE),
+    "file-finish": _file_store(Sync.FINISH),
+    "file-patch": _file_store(Sync.PATCH),
+}
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FullStore]:
+    """Each store in turn, started."""
+    made = STORES[request.param](tmp_path)
+    await made.start()
+    yield made
+    await made.close()

@@ -1,0 +1,559 @@
+"""The file store beyond the contract: its format on disk, what crashes leave, what power takes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import ScriptedBody
+from tests.store.test_contract import GatedBody, an_upload, append, content, sha1
+from tusserver.protocol.checksum import Buffer
+from tusserver.protocol.decision import Append, Trailer
+from tusserver.protocol.errors import (
+    StorageFailed,
+    StorageFull,
+    UploadDamaged,
+    UploadNotFound,
+)
+from tusserver.protocol.upload import Final, Partial
+from tusserver.store import file_session
+from tusserver.store.base import StoreUnusable
+from tusserver.store.file import FileStore, FileStoreOptions, Sync
+
+pytestmark = pytest.mark.anyio
+
+ID = "a" * 32
+
+
+def a_store(root: Path, sync: Sync = Sync.FINISH, boot: str = "boot-1") -> FileStore:
+    return FileStore(root, FileStoreOptions(sync), boot_id=boot)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "uploads"
+
+
+@pytest.fixture
+async def store(root: Path) -> AsyncIterator[FileStore]:
+    made = a_store(root)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def record(root: Path, upload_id: str = ID) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads((root / f"{upload_id}.info").read_text())
+    return parsed
+
+
+def names(root: Path) -> set[str]:
+    """All files below the root, our own directory included."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+# The format.
+
+
+async def test_the_record_is_tusds_with_one_key_more(store: FileStore, root: Path) -> None:
+    metadata = "filename w6QuaDU=,flag"
+    await store.create(an_upload(metadata=metadata, concat=Partial()))
+    written = record(root)
+    assert list(written) == [
+        "ID", "Size", "SizeIsDeferred", "Offset", "MetaData", "IsPartial", "IsFinal",
+        "PartialUploads", "Storage", "tusserver",
+    ]  # fmt: skip
+    assert written["ID"] == ID
+    assert (written["Size"], written["SizeIsDeferred"]) == (10, False)
+    assert written["MetaData"] == {"filename": "ä.h5", "flag": ""}
+    assert (written["IsPartial"], written["IsFinal"]) == (True, False)
+    assert written["PartialUploads"] is None
+    assert written["Storage"] == {
+        "Type": "filestore",
+        "Path": str(root / ID),
+        "InfoPath": str(root / f"{ID}.info"),
+    }
+    assert written["tusserver"]["metadata"] == metadata
+    assert (root / ID).read_bytes() == b""
+
+
+async def test_a_record_of_tusd_is_read(store: FileStore, root: Path) -> None:
+    (root / f"{ID}.info").write_text(
+        json.dumps(
+            {
+                "ID": ID,
+                "Size": 5,
+                "SizeIsDeferred": False,
+                "Offset": 0,
+                "MetaData": {"filename": "ä.h5", "k": ""},
+                "IsPartial": False,
+                "IsFinal": True,
+                "PartialUploads": ["p", "q"],
+                "Storage": {"Type": "filestore", "Path": "/old/a"},
+            }
+        )
+    )
+    (root / ID).write_bytes(b"abc")
+    upload = await store.get(ID)
+    assert (upload.offset, upload.length) == (3, 5)
+    assert upload.metadata == "filename w6QuaDU=,k"
+    assert upload.concat == Final(("p", "q"))
+    assert upload.is_settled
+
+
+async def test_unknown_keys_of_a_record_are_kept(store: FileStore, root: Path) -> None:
+    await store.create(an_upload(length=None))
+    written = record(root)
+    (root / f"{ID}.info").write_text(json.dumps({**written, "Foreign": {"x": [1, None]}}))
+    await append(store, an_upload(), ScriptedBody(b"abc"), Append(declare=3))
+    assert record(root)["Foreign"] == {"x": [1, None]}
+    assert record(root)["Size"] == 3
+
+
+async def test_data_may_lie_where_the_record_says_within_the_root(
+    store: FileStore, root: Path
+) -> None:
+    await store.create(an_upload())
+    (root / "elsewhere").mkdir()
+    (root / ID).rename(root / "elsewhere" / "data")
+    written = record(root)
+    written["Storage"]["Path"] = str(root / "elsewhere" / "data")
+    (root / f"{ID}.info").write_text(json.dumps(written))
+    appended = await append(store, an_upload(), ScriptedBody(b"hello"))
+    assert appended.upload.offset == 5
+    assert (root / "elsewhere" / "data").read_bytes() == b"hello"
+    await store.terminate(ID)
+    assert names(root) == set()
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "../outside", "/"])
+async def test_data_outside_of_the_root_is_never_touched(
+    store: FileStore, root: Path, path: str
+) -> None:
+    (root.parent / "outside").write_text("secret")
+    await store.create(an_upload())
+    written = record(root)
+    written["Storage"]["Path"] = path
+    (root / f"{ID}.info").write_text(json.dumps(written))
+    assert (await store.get(ID)).offset == 0
+    await append(store, an_upload(), ScriptedBody(b"hello"))
+    assert (root / ID).read_bytes() == b"hello"
+    assert (root.parent / "outside").read_text() == "secret"
+
+
+async def test_a_symbolic_link_is_not_followed(store: FileStore, root: Path) -> None:
+    (root.parent / "outside").write_text("secret")
+    await store.create(an_upload())
+    (root / ID).unlink()
+    (root / ID).symlink_to(root.parent / "outside")
+    with pytest.raises(StorageFailed):
+        await append(store, an_upload(length=100), ScriptedBody(b"hello"))
+    assert (root.parent / "outside").read_text() == "secret"
+
+
+@pytest.mark.parametrize(
+    "upload_id",
+    ["", ".", "..", "../x", "a/../b", ".tusserver/locks", "a.info", "a.marker", "a.lock", "x" * 300,
+     "a\0b", "a b", "a%2fb", "ä"],
+)  # fmt: skip
+async def test_impossible_ids_name_no_upload(store: FileStore, upload_id: str) -> None:
+    with pytest.raises(UploadNotFound):
+        await store.get(upload_id)
+    with pytest.raises(UploadNotFound):
+        await store.terminate(upload_id)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"null", b'{"Size": 5}', b'{"ID": "x", "Size": -1}', b"\xff\xfe",
+     b'{"ID": "x", "Size": "5"}', b'{"ID": "x", "Size": 9223372036854775808}'],
+)  # fmt: skip
+async def test_a_damaged_record_is_told_and_left_alone(
+    store: FileStore, root: Path, damage: bytes
+) -> None:
+    await store.create(an_upload())
+    await store.create(an_upload("b" * 32))
+    (root / f"{ID}.info").write_bytes(damage)
+    for operation in (store.get, store.open):
+        with pytest.raises(UploadDamaged):
+            await operation(ID)
+    assert (root / f"{ID}.info").read_bytes() == damage
+    assert (await store.get("b" * 32)).offset == 0
+    assert len([upload_id async for upload_id in store.ids()]) == 2
+
+
+async def test_an_id_with_slashes_as_tusds_hooks_make_them(store: FileStore, root: Path) -> None:
+    (root / "2026" / "jobs").mkdir(parents=True)
+    upload = an_upload("2026/jobs/input.h5")
+    await store.create(upload)
+    await append(store, upload, ScriptedBody(b"helloworld"))
+    assert [upload_id async for upload_id in store.ids()] == ["2026/jobs/input.h5"]
+    assert (root / "2026" / "jobs" / "input.h5").read_bytes() == b"helloworld"
+    await store.terminate("2026/jobs/input.h5")
+    assert names(root) == set()
+
+
+async def test_files_of_others_are_not_uploads_and_are_not_overwritten(
+    store: FileStore, root: Path
+) -> None:
+    (root / "notes from bob.info").write_text("hello")
+    (root / ID).write_text("somebody's file")
+    assert [upload_id async for upload_id in store.ids()] == []
+    with pytest.raises(StorageFailed):
+        await store.create(an_upload())
+    assert (root / ID).read_text() == "somebody's file"
+    assert [finding async for finding in store.findings()] == []
+
+
+async def test_modes_of_new_files_are_as_set(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        store = FileStore(tmp_path / "up", FileStoreOptions(file_mode=0o640, directory_mode=0o750))
+        await store.start()
+        await store.create(an_upload())
+    finally:
+        os.umask(former)
+    assert (tmp_path / "up").stat().st_mode & 0o777 == 0o750
+    for name in (ID, f"{ID}.info"):
+        assert (tmp_path / "up" / name).stat().st_mode & 0o777 == 0o640
+    await store.close()
+
+
+async def test_an_unusable_directory_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnusable, match=r"cannot store uploads in .*: "):
+        await a_store(tmp_path / "file").start()
+
+
+# What a killed process leaves.
+
+
+async def crashed_append(root: Path, store: FileStore, plan: Append, *stored: bytes) -> None:
+    """An append whose process dies before the end of the body: all that it left is on the disk."""
+    body = GatedBody(*stored, b"never")
+    task = asyncio.create_task(append(store, an_upload(), body, plan))
+    await body.reached.wait()
+    wanted = sum(map(len, stored))
+    while (root / ID).stat().st_size < wanted:
+        await asyncio.sleep(0.001)
+    left = {root / name: (root / name).read_bytes() for name in names(root)}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for path, data in left.items():
+        path.write_bytes(data)
+
+
+async def test_unverified_bytes_are_hidden_and_cut_off(store: FileStore, root: Path) -> None:
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"he"))
+    await crashed_append(root, store, Append(checksum=sha1(b"lloworld")), b"he", b"XXX")
+    assert (root / ID).stat().st_size > 2
+    seen = await store.get(ID)
+    assert (seen.offset, seen.is_settled) == (2, False)
+    opened = await store.open(ID)
+    assert (opened.offset, opened.is_settled) == (2, True)
+    assert (root / ID).read_bytes() == b"he"
+    assert names(root) == {ID, f"{ID}.info"}
+
+
+async def test_bytes_that_waited_for_a_mere_possible_trailer_are_kept(
+    store: FileStore, root: Path
+) -> None:
+    await store.create(an_upload())
+    await crashed_append(root, store, Append(trailer=Trailer.POSSIBLE), b"hello")
+    assert ((await store.get(ID)).offset, (await store.get(ID)).is_settled) == (0, False)
+    assert ((await store.open(ID)).offset, (await store.get(ID)).is_settled) == (5, True)
+
+
+async def test_plain_bytes_of_a_killed_process_are_simply_there(
+    store: FileStore, root: Path
+) -> None:
+    await store.create(an_upload())
+    await crashed_append(root, store, Append(), b"hello")
+    seen = await store.get(ID)
+    assert (seen.offset, seen.is_settled) == (5, True)
+
+
+async def test_a_marker_without_content_hides_nothing(store: FileStore, root: Path) -> None:
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"hello"))
+    (root / f"{ID}.marker").touch()
+    assert (await store.get(ID)).offset == 5
+    plan = Append(checksum=sha1(b"world"))
+    assert (await append(store, an_upload(), ScriptedBody(b"world"), plan)).upload.is_finished
+
+
+async def test_full_size_without_its_note_is_not_finished_until_it_is_settled(
+    store: FileStore, root: Path
+) -> None:
+    await store.create(an_upload())
+    await crashed_append(root, store, Append(), b"helloworld")
+    seen = await store.get(ID)
+    assert (seen.offset, seen.is_finished, seen.is_settled) == (9, False, False)
+    opened = await store.open(ID)
+    assert (opened.is_finished, opened.is_settled) == (True, True)
+    assert record(root)["tusserver"]["synced"] == {"boot_id": "boot-1", "offset": 10}
+
+
+async def test_surplus_bytes_of_another_program_are_not_part_of_the_upload(
+    store: FileStore, root: Path
+) -> None:
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    with (root / ID).open("ab") as file:
+        file.write(b"surplus")
+    assert (await store.get(ID)).offset == 10
+    await store.open(ID)
+    assert (root / ID).read_bytes() == b"helloworld"
+
+
+async def test_refused_bytes_do_not_move_the_deadline(store: FileStore, root: Path) -> None:
+    await store.create(an_upload())
+    os.utime(root / ID, (1e9, 1e9))
+    before = (await store.get(ID)).modified_at
+    await append(store, an_upload(), ScriptedBody(b"hello"), Append(checksum=sha1(b"x")))
+    assert (await store.get(ID)).modified_at == before
+    await append(store, an_upload(), ScriptedBody(b"hello"), Append(checksum=sha1(b"hello")))
+    assert (await store.get(ID)).modified_at > before
+
+
+# What a loss of power takes: see also tests/e2e/test_power_loss.py.
+
+
+async def test_after_another_boot_only_synced_bytes_count(root: Path) -> None:
+    before = a_store(root)
+    await before.start()
+    await before.create(an_upload())
+    await append(before, an_upload(), ScriptedBody(b"hel"))
+    await before.sync(ID)
+    await append(before, an_upload(), ScriptedBody(b"lo"))
+    after = a_store(root, boot="boot-2")
+    seen = await after.get(ID)
+    assert (seen.offset, seen.is_settled) == (3, False)
+    assert (await after.open(ID)).offset == 3
+    assert (root / ID).read_bytes() == b"hel"
+    await append(after, an_upload(), ScriptedBody(b"LO"))
+    assert (await a_store(root, boot="boot-2").get(ID)).offset == 5
+    assert (await a_store(root, boot="boot-3").get(ID)).offset == 3
+
+
+async def test_a_finished_upload_survives_any_number_of_boots(root: Path) -> None:
+    store = a_store(root)
+    await store.start()
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    for boot in ("boot-2", "boot-3"):
+        found = await a_store(root, boot=boot).get(ID)
+        assert (found.is_finished, found.is_settled) == (True, True)
+
+
+async def test_with_sync_patch_every_acknowledged_byte_survives(root: Path) -> None:
+    store = a_store(root, Sync.PATCH)
+    await store.start()
+    await store.create(an_upload())
+    for offset, piece in enumerate((b"h", b"e", b"l"), 1):
+        await append(store, an_upload(), ScriptedBody(piece))
+        assert (await a_store(root, Sync.PATCH, f"boot-{offset + 1}").get(ID)).offset == offset
+
+
+async def test_without_syncing_the_size_of_the_file_is_believed(root: Path) -> None:
+    store = a_store(root, Sync.NONE)
+    await store.start()
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"hello"))
+    assert "synced" not in record(root)["tusserver"]
+    assert (await a_store(root, Sync.NONE, "boot-2").get(ID)).offset == 5
+
+
+async def test_switching_syncing_off_in_the_middle_takes_the_note_away(root: Path) -> None:
+    store = a_store(root)
+    await store.start()
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"hel"))
+    await append(a_store(root, Sync.NONE), an_upload(), ScriptedBody(b"lo"))
+    assert (await a_store(root, boot="boot-2").get(ID)).offset == 5
+
+
+async def test_an_upload_of_tusd_gets_its_note_before_our_first_byte(root: Path) -> None:
+    await (unsynced := a_store(root, Sync.NONE)).start()
+    await unsynced.create(an_upload())
+    await append(unsynced, an_upload(), ScriptedBody(b"hel"))
+    await append(a_store(root), an_upload(), ScriptedBody(b"lo"))
+    assert (await a_store(root, boot="boot-2").get(ID)).offset == 3
+
+
+async def test_long_bodies_are_synced_in_the_background(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_session, "_SYNC_BYTES", 4)
+    await store.create(an_upload(length=100))
+    body = GatedBody(*[b"12345"] * 5, b"x")
+    task = asyncio.create_task(append(store, an_upload(), body))
+    await body.reached.wait()
+    while record(root)["tusserver"]["synced"]["offset"] < 4:
+        await asyncio.sleep(0.001)
+    body.gate.set()
+    assert (await task).upload.offset == 26
+    assert (await a_store(root, boot="boot-2").get(ID)).offset >= 4
+
+
+async def test_old_bytes_are_synced_in_the_background(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_session, "_SYNC_SECONDS", 0)
+    await store.create(an_upload(length=100))
+    await append(store, an_upload(), ScriptedBody(b"12345"))
+    assert record(root)["tusserver"]["synced"]["offset"] == 5
+
+
+# Errors of the disk.
+
+
+class FailingDisk:
+    """Lets some calls of one function through, and then raises this error."""
+
+    def __init__(self, function: Any, error: int, after: int = 0) -> None:  # noqa: ANN401
+        self._function, self._error, self._left = function, error, after
+
+    def __call__(self, *args: Any) -> Any:  # noqa: ANN401
+        if self._left == 0:
+            raise OSError(self._error, "told to fail")
+        self._left -= 1
+        return self._function(*args)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+async def test_without_room_the_prefix_stays_and_the_upload_goes_on(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    await store.create(an_upload())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", FailingDisk(os.pwritev, code, 1))
+        with pytest.raises(StorageFull):
+            await append(store, an_upload(), ScriptedBody(b"hello", b"wor"))
+    assert (await store.get(ID)).offset == 5
+    await append(store, an_upload(), ScriptedBody(b"world"))
+    assert await content(store, await store.get(ID)) == b"helloworld"
+
+
+async def test_short_writes_are_continued(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def three_bytes(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+        return os.pwrite(descriptor, b"".join(buffers)[:3], offset)
+
+    monkeypatch.setattr(os, "pwritev", three_bytes)
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"hell", b"o", b"wo", b"rld"))
+    assert await content(store, await store.get(ID)) == b"helloworld"
+
+
+async def test_after_an_input_output_error_only_known_bytes_stay(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def garbage_and_error(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+        os.pwrite(descriptor, b"garbage", offset)
+        raise OSError(errno.EIO, "told to fail")
+
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"he"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", garbage_and_error)
+        with pytest.raises(StorageFailed):
+            await append(store, an_upload(), ScriptedBody(b"llo"))
+    assert (root / ID).read_bytes() == b"he"
+
+
+async def test_a_sync_that_fails_at_the_end_acknowledges_nothing(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
+        with pytest.raises(StorageFailed):
+            await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    assert not (await store.get(ID)).is_finished
+
+
+async def test_a_sync_that_fails_in_the_background_goes_back_to_the_last_good_one(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload(length=100))
+    await append(store, an_upload(), ScriptedBody(b"safe"))
+    await store.sync(ID)
+    monkeypatch.setattr(file_session, "_SYNC_BYTES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
+        with pytest.raises(StorageFailed):
+            await append(store, an_upload(), ScriptedBody(b"lost"))
+    assert (await store.get(ID)).offset == 4
+
+
+async def test_a_failed_write_with_a_checksum_leaves_no_marker(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", FailingDisk(os.pwritev, errno.ENOSPC, 1))
+        with pytest.raises(StorageFull):
+            await append(store, an_upload(), ScriptedBody(b"hello"), Append(checksum=sha1(b"")))
+    assert names(root) == {ID, f"{ID}.info"}
+    assert (await store.get(ID)).offset == 0
+
+
+async def test_a_creation_that_fails_leaves_nothing(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", FailingDisk(os.fsync, errno.ENOSPC))
+        with pytest.raises(StorageFull):
+            await store.create(an_upload())
+    assert names(root) == set()
+
+
+@pytest.mark.parametrize("plan", [Append(expected=2**62), Append(expected=2**62, declare=2**62)])
+async def test_what_cannot_fit_is_refused_before_it_is_read(store: FileStore, plan: Append) -> None:
+    with pytest.raises(StorageFull):
+        await store.create(an_upload(length=2**62))
+    await store.create(an_upload(length=None))
+    with pytest.raises(StorageFull):
+        await append(store, an_upload(), ScriptedBody(b"x"), plan)
+    assert (await store.get(ID)).length is None
+
+
+async def test_joining_without_room_leaves_the_partials_and_no_temporary_file(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = an_upload("p" * 32, 5, concat=Partial())
+    await store.create(part)
+    part = (await append(store, part, ScriptedBody(b"hello"))).upload
+    final = an_upload(length=5, concat=Final(("p" * 32,)))
+    await store.create(final)
+    before = names(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "copy_file_range", FailingDisk(os.copy_file_range, errno.ENOSPC))
+        with pytest.raises(StorageFull):
+            await store.concatenate(final, [part])
+    assert names(root) == before
+    assert (await store.concatenate(final, [part])).is_finished
+
+
+async def test_joining_works_where_the_kernel_cannot_copy(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3_000_000)
+    part = an_upload("p" * 32, len(data), concat=Partial())
+    await store.create(part)
+    part = (await append(store, part, ScriptedBody(data))).upload
+    final = an_upload(length=None, concat=Final(("p" * 32,) * 2))
+    await store.create(final)
+    monkeypatch.setattr(os, "copy_file_range", FailingDisk(os.copy_file_range, errno.EXDEV))
+    joined = await store.concatenate(final, [part, part])
+    assert await content(store, joined) == data * 2

@@ -1,0 +1,175 @@
+"""Who may import whom, as section 2 of the design says; a breach fails here and not in a review."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tusserver"
+
+# The layer of each module or package, most specific name first.
+LAYERS = {
+    "tusserver.protocol": 0,
+    "tusserver.store.base": 1,
+    "tusserver.lock.base": 1,
+    "tusserver.events.base": 1,
+    "tusserver.store": 2,
+    "tusserver.lock": 2,
+    "tusserver.settling": 3,
+    "tusserver.joining": 3,
+    "tusserver.rules": 3,
+    "tusserver.uploads": 3,
+    "tusserver.sweeper": 3,
+    "tusserver.asgi": 4,
+    "tusserver.settings": 5,
+    "tusserver.compose": 5,
+    "tusserver.serving": 5,
+    "tusserver.cli": 5,
+    "tusserver.__main__": 5,
+    "tusserver": 5,
+}
+# What each layer may use besides the layers below it.
+PURE = {
+    "__future__", "base64", "collections", "dataclasses", "datetime", "email", "enum",
+    "google_crc32c", "hashlib", "posixpath", "re", "typing", "urllib", "zlib",
+}  # fmt: skip
+NEVER = {
+    0: {"asyncio", "anyio", "os", "io", "pathlib", "time", "uuid", "random", "secrets", "logging"},
+    1: {"starlette", "uvicorn", "logging"},
+    2: {"starlette", "uvicorn", "logging"},
+    3: {"starlette", "uvicorn", "os", "pathlib"},
+    4: {"uvicorn", "os", "pathlib"},
+    5: set[str](),
+}
+MAX_MODULE, MAX_FUNCTION = 400, 40
+
+
+def modules() -> dict[str, Path]:
+    """All modules of the package by name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def layer_of(name: str) -> int:
+    while name not in LAYERS:
+        name = name.rpartition(".")[0]
+    return LAYERS[name]
+
+
+def imports(path: Path) -> list[str]:
+    """What a module imports, for type checking included: types are dependencies as well."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def target(imported: str) -> str:
+    """The module that an import statement reaches (`a.b.C` is in `a.b`)."""
+    while imported not in modules():
+        imported = imported.rpartition(".")[0]
+    return imported
+
+
+every_module = pytest.mark.parametrize("name", modules())
+
+
+@every_module
+def test_imports_point_downwards(name: str) -> None:
+    layer = layer_of(name)
+    for imported in imports(modules()[name]):
+        if imported.split(".")[0] != "tusserver":
+            continue
+        found = target(imported)
+        assert layer_of(found) <= layer, f"{name} (L{layer}) imports {found}"
+
+
+@every_module
+def test_stores_and_lockers_do_not_know_each_other(name: str) -> None:
+    roles = {"tusserver.store", "tusserver.lock", "tusserver.events", "tusserver.policy"}
+    own = ".".join(name.split(".")[:2])
+    if layer_of(name) > 2 or own not in roles:
+        return
+    reached = {".".join(found.split(".")[:2]) for found in imports(modules()[name])}
+    assert not reached & (roles - {own})
+
+
+@every_module
+def test_only_the_composition_root_names_concrete_classes(name: str) -> None:
+    if layer_of(name) < 3 or name in ("tusserver.compose", "tusserver"):
+        return
+    for imported in imports(modules()[name]):
+        if imported.startswith(("tusserver.store.", "tusserver.lock.")):
+            assert target(imported).endswith(".base"), f"{name} names {imported}"
+
+
+@every_module
+def test_settings_stay_at_the_top(name: str) -> None:
+    if layer_of(name) < 5:
+        assert "tusserver.settings" not in {
+            target(imported)
+            for imported in imports(modules()[name])
+            if imported.startswith("tusserver")
+        }
+
+
+@every_module
+def test_no_layer_uses_what_it_must_not_know(name: str) -> None:
+    foreign = {imported.split(".")[0] for imported in imports(modules()[name])} - {"tusserver"}
+    assert not foreign & NEVER[layer_of(name)]
+    if layer_of(name) == 0:
+        assert foreign <= PURE
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if layer_of(name) == 0])
+def test_the_protocol_is_synchronous_and_never_asks_for_the_time(name: str) -> None:
+    for node in ast.walk(ast.parse(modules()[name].read_text())):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("now", "utcnow", "today")
+
+
+def test_the_protocol_has_no_cycles() -> None:
+    names = [name for name in modules() if layer_of(name) == 0 and name != "tusserver.protocol"]
+    reach = {
+        name: {target(found) for found in imports(modules()[name]) if found.startswith("tusserver")}
+        for name in names
+    }
+    remaining = set(names)
+    while remaining:
+        leaves = {name for name in remaining if not reach[name] & remaining}
+        assert leaves, f"a cycle among {sorted(remaining)}"
+        remaining -= leaves
+
+
+@pytest.mark.parametrize("folder", ["conformance", "bench"])
+def test_what_works_from_outside_knows_nothing_of_the_inside(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not [name for name in imports(path) if name.split(".")[0] == "tusserver"]
+
+
+@every_module
+def test_modules_and_functions_are_small(name: str) -> None:
+    source = modules()[name].read_text()
+    assert source.count("\n") <= MAX_MODULE
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
+
+
+@every_module
+def test_every_module_says_what_it_is_for(name: str) -> None:
+    source = modules()[name].read_text()
+    assert not source or ast.get_docstring(ast.parse(source))

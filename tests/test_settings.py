@@ -1,0 +1,160 @@
+"""Settings: how values are written, what does not go together, and that the manual has all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tusserver.compose import build_uploads, create_app
+from tusserver.settings import (
+    Settings,
+    SettingsError,
+    parse_duration,
+    parse_list,
+    parse_mode,
+    parse_size,
+)
+
+MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("10GiB", 10 * 2**30), ("1.5 MiB", 3 * 2**19), ("500MB", 500_000_000), ("7", 7), ("7B", 7),
+     ("2k", 2000), ("1tib", 2**40), ("off", None), ("0", None), (42, 42), (0, None)],
+)  # fmt: skip
+def test_sizes(text: str | int, size: int | None) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "big", "-1", "10 G i B", "1e3", "GiB", "１"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(SettingsError, match="is no size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("24h", 86400), ("90s", 90), ("90", 90), ("7d", 604800), ("1.5m", 90), ("0.3s", 0.3), (5, 5),
+     (0.5, 0.5), ("off", None), ("0", None), (0, None)],
+)  # fmt: skip
+def test_time_spans(text: str | float, seconds: float | None) -> None:
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1h30m"])
+def test_no_time_spans(text: str) -> None:
+    with pytest.raises(SettingsError, match="is no time span"):
+        parse_duration(text)
+
+
+def test_permissions_are_octal() -> None:
+    assert [parse_mode(text) for text in ("0664", "664", "0o664", "1777")] == [0o664] * 3 + [0o1777]
+    for text in ("rw-", "0999", "7", ""):
+        with pytest.raises(SettingsError, match="permissions"):
+            parse_mode(text)
+
+
+def test_lists() -> None:
+    assert parse_list(" a, b ,,") == parse_list(["a", "b", ""]) == ("a", "b")
+    assert parse_list("") == ()
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.base_path) == ("127.0.0.1", 8080, "/files/")
+    assert settings.upload_dir == Path("uploads")
+    assert (settings.expire_after, settings.sweep_interval) == (
+        timedelta(hours=24),
+        timedelta(hours=1),
+    )
+    assert settings.sync == "finish"
+
+
+def test_values_may_be_written_as_on_the_command_line() -> None:
+    settings = Settings.of(max_size="10GiB", upload_dir="x", expire_after="7d", port=1)
+    assert settings == Settings(
+        max_size=10 * 2**30, upload_dir=Path("x"), expire_after=timedelta(days=7), port=1
+    )
+    with pytest.raises(SettingsError, match="no setting colour"):
+        Settings.of(colour="red")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base_path": "files"}, "begins with a slash"),
+        ({"workers": 0}, "at least 1"),
+        ({"port": 65536}, "from 0 to 65535"),
+        ({"max_size": -1}, "at least 1 byte"),
+        ({"expire_after": timedelta(days=9999999)}, "expire-after is more than 0 and at most"),
+        ({"network_timeout": timedelta(seconds=-1)}, "network-timeout is more than 0"),
+        ({"tls_key": Path("x")}, "given together"),
+        ({"workers": 2, "lock": "memory"}, "use --lock file"),
+        ({"cors_allow_credentials": True}, "name the origins"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_does_not_go_together_is_one_clear_sentence(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trusted_proxies": "nonsense"}, "nonsense"),
+        ({"cors_allow_origin": "~["}, "regular expression"),
+    ],
+)
+def test_values_that_only_their_users_can_judge(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        create_app(upload_dir=tmp_path, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        ({}, set()),
+        ({"disable_termination": True}, {"termination"}),
+        ({"disable_concatenation": True}, {"concatenation", "concatenation-unfinished"}),
+        ({"expire_after": None}, {"expiration"}),
+    ],
+    ids=["all", "termination", "concatenation", "expiration"],
+)
+def test_what_is_switched_off_is_not_offered(
+    values: dict[str, Any], missing: set[str], tmp_path: Path
+) -> None:
+    every = build_uploads(Settings(upload_dir=tmp_path)).capabilities.extensions
+    found = build_uploads(Settings(upload_dir=tmp_path, **values)).capabilities.extensions
+    assert every - found == missing
+
+
+def test_every_setting_is_in_the_manual_with_its_default() -> None:
+    manual = MANUAL.read_text()
+    for item in fields(Settings):
+        name = item.name.replace("_", "-")
+        row = re.search(rf"^\| `{name}` \| `?([^|`]*)`? \|", manual, re.MULTILINE)
+        assert row, f"{name} is not in {MANUAL.name}"
+        shown = item.metadata["shown"]
+        wanted = (
+            {True: "on", False: "off"}.get(shown, str(shown))
+            if isinstance(shown, bool)
+            else str(shown)
+        )
+        assert row[1].strip() == (wanted or "–"), name
+
+
+def test_the_manual_names_no_setting_that_does_not_exist() -> None:
+    named = set(re.findall(r"^\| `([a-z-]+)` \|", MANUAL.read_text(), re.MULTILINE))
+    assert named == {item.name.replace("_", "-") for item in fields(Settings)}

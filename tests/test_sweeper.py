@@ -1,0 +1,201 @@
+"""Housekeeping: what is removed, what is left alone, and that it happens by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import ScriptedBody
+from tests.store.test_contract import an_upload
+from tests.store.test_file import names
+from tusserver import sweeper as sweeper_module
+from tusserver.events.base import Event, UploadExpired
+from tusserver.lock.memory import MemoryLocker
+from tusserver.protocol.decision import Append
+from tusserver.protocol.upload import Final, Partial, Upload
+from tusserver.rules import UploadsOptions
+from tusserver.store.file import FileStore
+from tusserver.sweeper import Sweeper
+from tusserver.uploads import Uploads
+
+pytestmark = pytest.mark.anyio
+
+HOUR = timedelta(hours=1)
+
+
+class Server:
+    """Uploads on files, whose ages a test sets."""
+
+    def __init__(self, root: Path, options: UploadsOptions) -> None:
+        self.root = root
+        self.store = FileStore(root)
+        self.events: list[Event] = []
+        self.uploads = Uploads(self.store, MemoryLocker(), options, listener=self.events.append)
+        self.sweeper = Sweeper(self.uploads)
+
+    async def upload(
+        self, letter: str, data: bytes, length: int | None, **changes: object
+    ) -> Upload:
+        upload = replace(an_upload(letter * 32, length), **changes)  # type: ignore[arg-type]
+        lock = await self.uploads.locker.acquire(upload.upload_id, 5)
+        await self.store.create(upload)
+        appended = await self.store.append(upload, Append(), ScriptedBody(data), lambda: None)
+        await lock.release()
+        return appended.upload
+
+    def age(self, letter: str, span: timedelta) -> None:
+        then = time.time() - span.total_seconds()
+        os.utime(self.root / (letter * 32), (then, then))
+
+    async def ids(self) -> str:
+        """The letters of the uploads that are left."""
+        return "".join(sorted([upload_id[0] async for upload_id in self.store.ids()]))
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    made = Server(tmp_path / "uploads", UploadsOptions(expires_after=24 * HOUR))
+    await made.uploads.start()
+    yield made
+    await made.uploads.close()
+
+
+async def test_only_forgotten_uploads_are_removed(server: Server) -> None:
+    await server.upload("a", b"hello", 10)
+    await server.upload("b", b"hello", 10)
+    await server.upload("c", b"helloworld", 10)
+    await server.upload("d", b"helloworld", 10, concat=Partial())
+    await server.upload("e", b"", None)
+    for letter in "acde":
+        server.age(letter, 25 * HOUR)
+    report = await server.sweeper.sweep()
+    assert sorted(upload_id[0] for upload_id in report.expired) == ["a", "d", "e"]
+    assert (report.uploads, await server.ids()) == (5, "bc")
+    assert {type(event) for event in server.events} == {UploadExpired}
+    assert names(server.root) == {name * 32 + suffix for name in "bc" for suffix in ("", ".info")}
+
+
+async def test_finished_uploads_have_a_time_of_their_own(tmp_path: Path) -> None:
+    server = Server(tmp_path, UploadsOptions(expires_after=None, retain_finished=48 * HOUR))
+    await server.uploads.start()
+    for letter, data in (("a", b"helloworld"), ("b", b"hello"), ("c", b"helloworld")):
+        await server.upload(letter, data, 10)
+    server.age("a", 49 * HOUR)
+    server.age("b", 49 * HOUR)
+    server.age("c", 47 * HOUR)
+    await server.sweeper.sweep()
+    assert await server.ids() == "bc"
+    await server.uploads.close()
+
+
+async def test_an_upload_in_use_is_left_alone(server: Server) -> None:
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    lock = await server.uploads.locker.acquire("a" * 32, 0)
+    report = await server.sweeper.sweep()
+    assert (report.expired, report.in_use) == ([], ["a" * 32])
+    assert not lock.release_requested
+    await lock.release()
+    assert (await server.sweeper.sweep()).expired == ["a" * 32]
+
+
+async def test_a_dry_run_only_tells(server: Server) -> None:
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    (server.root / ".tusserver" / "tmp" / f"{'a' * 32}.0").touch()
+    before = names(server.root)
+    report = await server.sweeper.sweep(dry_run=True)
+    assert report.expired == ["a" * 32]
+    assert [finding.kind for finding in report.leftovers] == ["temporary-file"]
+    assert names(server.root) == before
+
+
+async def test_leftovers_of_the_dead_are_removed_and_others_are_not(server: Server) -> None:
+    await server.upload("a", b"hello", 10)
+    await server.upload("b", b"hello", 10)
+    (server.root / ("b" * 32)).unlink()
+    (server.root / f"{'c' * 32}.marker").write_text("0 verify\n")
+    (server.root / ".tusserver" / "tmp" / f"{'d' * 32}.0").touch()
+    (server.root / ".tusserver" / "waiting" / ("e" * 32)).mkdir()
+    (server.root / ".tusserver" / "waiting" / ("e" * 32) / ("f" * 32)).touch()
+    (server.root / "bobs file.txt").touch()
+    (server.root / f"{'g' * 32}.info").write_text("damaged")
+    report = await server.sweeper.sweep()
+    assert sorted(finding.kind for finding in report.leftovers) == [
+        "marker-without-record", "record-without-data", "stale-note", "temporary-file",
+    ]  # fmt: skip
+    assert names(server.root) == {
+        "a" * 32, f"{'a' * 32}.info", "bobs file.txt", f"{'g' * 32}.info",
+    }  # fmt: skip
+    assert not any((server.root / ".tusserver" / "waiting").iterdir())
+
+
+async def test_leftovers_of_a_running_request_are_left_alone(server: Server) -> None:
+    (server.root / ".tusserver" / "tmp" / f"{'d' * 32}.0").touch()
+    lock = await server.uploads.locker.acquire("d" * 32, 0)
+    assert (await server.sweeper.sweep()).leftovers == []
+    await lock.release()
+    assert len((await server.sweeper.sweep()).leftovers) == 1
+
+
+async def test_only_one_sweeps_at_a_time(server: Server) -> None:
+    turn = await server.uploads.locker.acquire(sweeper_module._SWEEPER, 0)
+    assert (await server.sweeper.sweep()).is_skipped
+    await turn.release()
+    assert not (await server.sweeper.sweep()).is_skipped
+
+
+async def test_a_pending_final_is_as_young_as_its_youngest_partial(server: Server) -> None:
+    final = Final(("p" * 32, "q" * 32), "final;p q")
+    await server.upload("p", b"one", 3, concat=Partial())
+    await server.upload("q", b"tw", 3, concat=Partial())
+    await server.upload("f", b"", 6, concat=final)
+    server.age("f", 30 * HOUR)
+    server.age("p", 23 * HOUR)
+    server.age("q", 1 * HOUR)
+    await server.sweeper.sweep()
+    assert await server.ids() == "fpq"
+    for letter in "pq":
+        server.age(letter, 25 * HOUR)
+    await server.sweeper.sweep()
+    assert await server.ids() == ""
+
+
+async def test_a_final_that_a_crash_left_pending_is_joined(server: Server) -> None:
+    await server.upload("p", b"one", 3, concat=Partial())
+    await server.upload("f", b"", 3, concat=Final(("p" * 32,), "final;p"))
+    await server.sweeper.sweep()
+    while not (await server.store.get("f" * 32)).is_finished:
+        await asyncio.sleep(0.001)
+
+
+async def test_it_runs_by_itself(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    running = asyncio.create_task(server.sweeper.run(0.01))
+    while await server.ids():
+        await asyncio.sleep(0.01)
+    await server.upload("b", b"hello", 10)
+    server.age("b", 25 * HOUR)
+    while await server.ids():
+        await asyncio.sleep(0.01)
+    running.cancel()
+
+
+async def test_idle_uploads_are_synced_by_themselves(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper_module, "SYNC_INTERVAL", 0.01)
+    await server.upload("a", b"hello", 10)
+    server.uploads._unsynced.add("a" * 32)
+    running = asyncio.create_task(server.sweeper.run(None))
+    while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
+        await asyncio.sleep(0.01)
+    running.cancel()
