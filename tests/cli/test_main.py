@@ -272,6 +272,35 @@ def _self_signed(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        ("none.pem", "key.pem", "cannot read .*none.pem: No such file"),
+        ("cert.pem", "directory", "cannot read .*directory: Is a directory"),
+        ("cert.pem", "other.pem", "other.pem does not belong to the certificate"),
+        ("cert.pem", "junk.pem", "are not a certificate and its key in PEM form"),
+        ("key.pem", "cert.pem", "are not a certificate and its key in PEM form"),
+        ("cert.pem", "locked.pem", "locked.pem has a pass phrase"),
+    ],
+)
+def test_unusable_certificates_are_one_line(
+    certificate: str, key: str, words: str, tmp_path: Path
+) -> None:
+    _self_signed(tmp_path)
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "junk.pem").write_text("junk")
+    curve = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    for command in (
+        ["genpkey", *curve, "-out", str(tmp_path / "other.pem")],
+        ["genpkey", *curve, "-aes128", "-pass", "pass:x", "-out", str(tmp_path / "locked.pem")],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    files = ("--tls-certificate", str(tmp_path / certificate), "--tls-key", str(tmp_path / key))
+    for options in (("--check-config",), ("--port", "0", "--workers", "2")):
+        found = failure("--upload-dir", str(tmp_path / "up"), *files, *options)
+        assert re.search(words, found), found
+
+
 def test_log_lines_as_text_and_as_json(tmp_path: Path) -> None:
     with process_server(tmp_path / "text", "--access-log") as server:
         server.tus.mk(5)

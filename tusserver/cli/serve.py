@@ -17,6 +17,7 @@ from tusserver.lock.base import LockerUnusable
 from tusserver.serving import sockets
 from tusserver.serving.server import ServerOptions
 from tusserver.serving.server import serve as serve_process
+from tusserver.serving.tls import CannotUseCertificate, check_certificate
 from tusserver.settings import Settings, SettingsError
 from tusserver.store.base import StoreUnusable
 
@@ -50,6 +51,7 @@ def serve(*, check_config: bool, **values: Any) -> int:
     settings = settings_from(values)
     configure_logging(settings.log_level, settings.log_format)
     app = _build(settings)
+    _check_tls(settings)
     if check_config:
         click.echo(f"The settings are good. Uploads go to {settings.upload_dir.resolve()}")
         return 0
@@ -80,6 +82,15 @@ async def _try_out(settings: Settings) -> None:
     uploads = build_uploads(settings)
     await uploads.start()
     await uploads.close()
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        check_certificate(settings.tls_certificate, settings.tls_key)
+    except CannotUseCertificate as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _listen(settings: Settings) -> socket:
