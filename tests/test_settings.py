@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from datetime import timedelta
@@ -17,6 +18,7 @@ from tusserver.settings import (
     parse_duration,
     parse_list,
     parse_mode,
+    parse_path,
     parse_size,
 )
 
@@ -26,7 +28,8 @@ MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"
 @pytest.mark.parametrize(
     ("text", "size"),
     [("10GiB", 10 * 2**30), ("1.5 MiB", 3 * 2**19), ("500MB", 500_000_000), ("7", 7), ("7B", 7),
-     ("2k", 2000), ("1tib", 2**40), ("off", None), ("0", None), (42, 42), (0, None)],
+     ("2k", 2000), ("1tib", 2**40), ("9007199254740993", 2**53 + 1),
+     ("off", None), ("0", None), (42, 42), (0, None)],
 )  # fmt: skip
 def test_sizes(text: str | int, size: int | None) -> None:
     assert parse_size(text) == size
@@ -52,6 +55,14 @@ def test_time_spans(text: str | float, seconds: float | None) -> None:
 def test_no_time_spans(text: str) -> None:
     with pytest.raises(SettingsError, match="is no time span"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 20 + "d", "9" * 400, "36501d", 1e300, -1, -0.5, math.inf, math.nan]
+)
+def test_time_spans_that_nobody_can_mean(value: str | float) -> None:
+    with pytest.raises(SettingsError, match="is no time span from 0 to 36500d"):
+        parse_duration(value)
 
 
 def test_permissions_are_octal() -> None:
@@ -93,6 +104,8 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
         ({"workers": 0}, "at least 1"),
         ({"port": 65536}, "from 0 to 65535"),
         ({"max_size": -1}, "at least 1 byte"),
+        ({"max_size": 2**63}, "below 8192PiB"),
+        ({"upload_dir": parse_path("")}, "upload-dir is empty"),
         ({"expire_after": timedelta(days=9999999)}, "expire-after is more than 0 and at most"),
         ({"network_timeout": timedelta(seconds=-1)}, "network-timeout is more than 0"),
         ({"tls_key": Path("x")}, "given together"),

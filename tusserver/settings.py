@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _NONE = frozenset({"off", "0"})
+_LONGEST = timedelta(days=36500)
 
 
 class SettingsError(ValueError):
@@ -38,19 +40,23 @@ def parse_size(value: str | int) -> int | None:
             f"{value!r} is no size; write it as 10GiB, 500MB, a number of bytes, or off"
         )
     number, prefix, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.upper()])
+    # A float would lose the last digits of a long number, and overflow for a very long one.
+    return int(Fraction(number) * (1024 if binary else 1000) ** _POWERS[prefix.upper()])
 
 
 def parse_duration(value: str | float) -> timedelta | None:
     """A time span: `24h`, `90s`, `7d`, a number of seconds, or `off` (or 0)."""
     if isinstance(value, (int, float)):
-        return timedelta(seconds=value) if value > 0 else None
-    if value.strip().lower() in _NONE:
+        seconds = float(value)
+    elif value.strip().lower() in _NONE:
         return None
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
+    elif match := _DURATION.fullmatch(value.strip()):
+        seconds = float(match[1]) * _SECONDS[match[2]]
+    else:
         raise SettingsError(f"{value!r} is no time span; write it as 24h, 90s, 7d, or off")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    if not 0 <= seconds <= _LONGEST.total_seconds():  # As it is for not-a-number, too.
+        raise SettingsError(f"{value} is no time span from 0 to {_LONGEST.days}d")
+    return timedelta(seconds=seconds) if seconds or isinstance(value, str) else None
 
 
 def parse_mode(value: str | int) -> int:
@@ -69,6 +75,8 @@ def parse_list(value: str | list[str]) -> tuple[str, ...]:
 
 def parse_path(value: str) -> Path | None:
     """A path; an empty text for none."""
+    if "\0" in value:
+        raise SettingsError(f"{value!r} is no path")
     return Path(value) if value else None
 
 
@@ -277,20 +285,31 @@ class Settings:
         return cls(**parsed)
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for values that do not go together."""
+        """Raises SettingsError for values that cannot be meant or do not go together."""
+        self._check_values()
+        self._check_time_spans()
+        self._check_combinations()
+
+    def _check_values(self) -> None:
         if not self.base_path.startswith("/"):
             raise SettingsError("base-path begins with a slash, as /files/")
         if self.workers < 1:
             raise SettingsError("workers is at least 1")
         if not 0 <= self.port <= _MAX_PORT:
             raise SettingsError(f"port is a number from 0 to {_MAX_PORT}")
-        if self.max_size is not None and self.max_size < 1:
-            raise SettingsError("max-size is at least 1 byte, or off")
+        if self.upload_dir is None:
+            raise SettingsError("upload-dir is empty; name a directory, as /data/uploads")
+        if self.max_size is not None and not 1 <= self.max_size <= _MAX_SIZE:
+            raise SettingsError("max-size is at least 1 byte and below 8192PiB, or off")
+
+    def _check_time_spans(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, timedelta) and not timedelta(0) < value <= _LONGEST:
                 name = item.name.replace("_", "-")
                 raise SettingsError(f"{name} is more than 0 and at most {_LONGEST.days}d, or off")
+
+    def _check_combinations(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise SettingsError("tls-certificate and tls-key are given together or not at all")
         if self.workers > 1 and self.lock == "memory":
@@ -302,5 +321,5 @@ class Settings:
 
 
 _MAX_PORT = 65535
-_LONGEST = timedelta(days=36500)
+_MAX_SIZE = 2**63 - 1
 NAMES = tuple(item.name for item in fields(Settings))

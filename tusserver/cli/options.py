@@ -150,7 +150,9 @@ def _is_plausible(entry: object, kind: str) -> bool:
             return isinstance(entry, bool)
         case "integer":
             return isinstance(entry, int) and not isinstance(entry, bool)
-        case "size" | "duration":
+        case "size":
+            return isinstance(entry, (str, int)) and not isinstance(entry, bool)
+        case "duration":
             return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
         case "list":
             return isinstance(entry, str) or (
