@@ -101,6 +101,14 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
     ("values", "message"),
     [
         ({"base_path": "files"}, "begins with a slash"),
+        ({"base_path": "//"}, "base-path is the path"),
+        ({"base_path": "/a//b/"}, "base-path is the path"),
+        ({"base_path": "/a/../b"}, "base-path is the path"),
+        ({"base_path": "/a?b"}, "base-path is the path"),
+        ({"base_path": "/a%20b"}, "base-path is the path"),
+        ({"base_path": "/a\nb"}, "base-path is the path"),
+        ({"cors_allow_origin": ("app.example",)}, "'app.example' is no origin"),
+        ({"cors_allow_origin": ("https://app.example/path",)}, "is no origin"),
         ({"workers": 0}, "at least 1"),
         ({"port": 65536}, "from 0 to 65535"),
         ({"max_size": -1}, "at least 1 byte"),
@@ -121,11 +129,21 @@ def test_what_does_not_go_together_is_one_clear_sentence(
         Settings(**values)
 
 
+@pytest.mark.parametrize("path", ["/", "/files", "/a/b/", "/dépôt/", "/a b/", "/{x}/"])
+def test_base_paths_are_written_as_people_read_them(path: str) -> None:
+    assert Settings(base_path=path).base_path == path
+
+
+def test_origins_may_have_any_scheme() -> None:
+    origins = ("http://localhost:3000", "capacitor://localhost", "https://A.example/", "null")
+    assert Settings(cors_allow_origin=origins).cors_allow_origin == origins
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"trusted_proxies": "nonsense"}, "nonsense"),
-        ({"cors_allow_origin": "~["}, "regular expression"),
+        ({"trusted_proxies": "nonsense"}, "trusted-proxies: 'nonsense'"),
+        ({"cors_allow_origin": "~["}, "cors-allow-origin: .* regular expression"),
     ],
 )
 def test_values_that_only_their_users_can_judge(

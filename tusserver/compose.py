@@ -98,11 +98,14 @@ def _build_locker(settings: Settings) -> Locker:
 def _endpoint_options(settings: Settings) -> EndpointOptions:
     try:
         cors = None if settings.disable_cors else _cors(settings)
+    except ValueError as error:
+        raise SettingsError(f"cors-allow-origin: {error}") from error
+    try:
         proxies = TrustedProxies(
             (*(LOOPBACK if settings.behind_proxy else ()), *settings.trusted_proxies)
         )
     except ValueError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(f"trusted-proxies: {error}, unix or *") from error
     return EndpointOptions(
         cors=cors,
         proxies=proxies,

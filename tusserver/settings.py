@@ -20,6 +20,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTP]?)(i?)B?", re.ASCII | re.IG
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+_ORIGIN = re.compile(r"\*|~.+|null|[a-z][a-z0-9+.-]*://[^/\s]+/?", re.IGNORECASE)
 _NONE = frozenset({"off", "0"})
 _LONGEST = timedelta(days=36500)
 
@@ -107,6 +108,13 @@ def _setting(
         "choices": choices,
     }
     return field(default=parse_value(kind, default), metadata=metadata)
+
+
+def _is_plain_path(path: str) -> bool:
+    """Whether requests can match it: no part that clients or proxies take off or rewrite."""
+    segments = path.removeprefix("/").removesuffix("/").split("/")
+    is_regular = path == "/" or not {"", ".", ".."} & set(segments)
+    return is_regular and path.isprintable() and not set("?#%\\") & set(path)
 
 
 LISTEN, STORAGE, LIMITS = "Where it listens", "Where it stores", "Limits"
@@ -293,12 +301,22 @@ class Settings:
     def _check_values(self) -> None:
         if not self.base_path.startswith("/"):
             raise SettingsError("base-path begins with a slash, as /files/")
+        if not _is_plain_path(self.base_path):
+            raise SettingsError(
+                "base-path is the path as people read it, as /files/, without // . .. ? # % and \\"
+            )
         if self.workers < 1:
             raise SettingsError("workers is at least 1")
         if not 0 <= self.port <= _MAX_PORT:
             raise SettingsError(f"port is a number from 0 to {_MAX_PORT}")
         if self.upload_dir is None:
             raise SettingsError("upload-dir is empty; name a directory, as /data/uploads")
+        for origin in self.cors_allow_origin:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"cors-allow-origin: {origin!r} is no origin; write it as https://app.example, "
+                    "or a pattern after ~, or * for all"
+                )
         if self.max_size is not None and not 1 <= self.max_size <= _MAX_SIZE:
             raise SettingsError("max-size is at least 1 byte and below 8192PiB, or off")
 
