@@ -87,7 +87,25 @@ def test_wrong_values_are_one_line_and_exit_code_2(arguments: list[str], words: 
 
 
 def test_wrong_values_in_the_environment_too() -> None:
-    assert "'big' is no size" in complaint(env={"TUSSERVER_MAX_SIZE": "big"})
+    found = complaint(env={"TUSSERVER_MAX_SIZE": "big"})
+    assert "'big' is no size" in found
+    assert found.endswith("(from the variable TUSSERVER_MAX_SIZE)\n")
+    # As Kubernetes sets it for a service of this name.
+    assert "TUSSERVER_PORT" in complaint(env={"TUSSERVER_PORT": "tcp://10.0.0.1:80"})
+    assert "from the" not in complaint("--max-size", "big", env={"TUSSERVER_MAX_SIZE": "1"})
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", "no", "off", "FALSE"])
+def test_switches_in_the_environment_can_be_off(value: str, tmp_path: Path) -> None:
+    wrong = ("--cors-allow-origin", "*")
+    env = {"TUSSERVER_CORS_ALLOW_CREDENTIALS": value}
+    check(tmp_path, "--upload-dir", str(tmp_path), *wrong, env=env)
+    env = {"TUSSERVER_CORS_ALLOW_CREDENTIALS": "1"}
+    assert "name the origins" in complaint(*wrong, env=env)
+
+
+def test_choices_may_be_written_in_capitals(tmp_path: Path) -> None:
+    check(tmp_path, "--upload-dir", str(tmp_path), "--log-level", "INFO", "--sync", "Patch")
 
 
 def check(tmp_path: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
@@ -126,18 +144,21 @@ def test_config_files_take_the_types_of_toml(content: str, tmp_path: Path) -> No
     ("content", "words"),
     [
         ("colour = 'red'", "unknown key 'colour'"),
-        ("port = 'x'", "port cannot be 'x'"),
+        ("uplod_dir = 'x'", "did you mean 'upload-dir'?"),
+        ("Port = 1", "did you mean 'port'?"),
+        ("max_size = 1\nmax-size = 2", "has the key 'max-size' twice"),
+        ("port = 'x'", "port cannot be 'x'; give a whole number"),
         ("port = true", "port cannot be True"),
         ("disable-download = 1", "disable-download cannot be 1"),
         ("max-size = true", "max-size cannot be True"),
-        ("max-size = 'big'", "'big' is no size"),
+        ("max-size = 'big'", "or off (from the file of --config)"),
         ("max-size = 1.5", "max-size cannot be 1.5"),
         ("max-size = inf", "max-size cannot be inf"),
         ("expire-after = inf", "is no time span"),
         ("expire-after = nan", "is no time span"),
         ("expire-after = -1", "is no time span"),
         ("upload-dir = '/a\\u0000'".replace("'", '"'), "is no path"),
-        ("file-perms = 664", "file-perms cannot be 664"),
+        ("file-perms = 664", "file-perms cannot be 664; give octal digits in quotes"),
         ("cors-allow-origin = [1]", "cannot be [1]"),
         ("[serve]\nport = 1", "unknown key 'serve'"),
         ("port = ", "cannot read"),
@@ -148,6 +169,15 @@ def test_a_bad_config_file_is_one_line(content: str, words: str, tmp_path: Path)
     config = tmp_path / "tusserver.toml"
     config.write_text(content)
     assert words in complaint("--config", str(config))
+
+
+def test_config_files_are_utf8_whatever_the_locale_and_the_editor(tmp_path: Path) -> None:
+    config = tmp_path / "tusserver.toml"
+    config.write_bytes(b"\xef\xbb\xbf" + f'upload-dir = "{tmp_path}/up" # le dépôt'.encode())
+    command = [sys.executable, "-m", "tusserver", "--config", str(config), "--check-config"]
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run(command, check=True, capture_output=True, env=env, timeout=30)
+    assert (tmp_path / "up").is_dir()
 
 
 def test_a_missing_config_file_is_one_line(tmp_path: Path) -> None:

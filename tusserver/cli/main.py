@@ -8,6 +8,7 @@ import click
 
 from tusserver import __version__
 from tusserver.cli.inspect import list_uploads, remove, show, sweep, verify
+from tusserver.cli.options import source_of
 from tusserver.cli.serve import serve
 
 USAGE_ERROR, FAILURE = 2, 1
@@ -51,7 +52,7 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except click.UsageError as error:
-        _complain(error.format_message())
+        _complain(error.format_message() + source_of(error))
         sys.exit(USAGE_ERROR)
     except click.ClickException as error:
         _complain(error.format_message())

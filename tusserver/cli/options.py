@@ -5,10 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import Field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tusserver.settings import Settings, SettingsError, parse_value
 
@@ -18,6 +20,17 @@ _NUMERIC = ("size", "duration")
 _WRITTEN = (str, int, float, list)
 _STORE = ("upload_dir", "sync", "lock", "file_perms", "dir_perms")
 """The settings of commands that work on a store; they need not know the others."""
+_KINDS = {item.name: item.metadata["kind"] for item in fields(Settings)}
+_WANTED = {
+    "flag": "true or false",
+    "switch": "true or false",
+    "integer": "a whole number without quotes",
+    "size": 'a size as "10GiB", or a whole number of bytes',
+    "duration": 'a time span as "24h", or a number of seconds',
+    "mode": 'octal digits in quotes, as "0664"',
+    "list": "a list of texts",
+}
+"""What the TOML file may have, by kind."""
 
 
 class _Kind(click.ParamType[Any]):
@@ -101,7 +114,7 @@ def _option(item: Field[Any]) -> Callable[[_Decorated], _Decorated]:
         case "switch":
             declaration = f"--{name}/--no-{name}"
         case "choice":
-            arguments["type"] = click.Choice(metadata["choices"])
+            arguments["type"] = click.Choice(metadata["choices"], case_sensitive=False)
         case "integer":
             arguments["type"] = int
         case "text":
@@ -126,21 +139,34 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     """Makes the keys of the file the defaults of this command; flags and environment go before."""
     if value is None:
         return
-    try:
-        content = tomllib.loads(value.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise click.BadParameter(f"cannot read {value}: {reason}", ctx, param) from error
-    known = {item.name: item.metadata["kind"] for item in fields(Settings)}
     defaults: dict[str, Any] = {}
-    for key, entry in content.items():
+    for key, entry in _read_toml(value, ctx, param).items():
         name = key.replace("-", "_")
-        if name not in known:
-            raise click.BadParameter(f"{value} has an unknown key {key!r}", ctx, param)
-        if not _is_plausible(entry, known[name]):
-            raise click.BadParameter(f"{value}: {key} cannot be {entry!r}", ctx, param)
+        if name not in _KINDS:
+            raise click.BadParameter(f"{value} has an unknown key {key!r}{_like(name)}", ctx, param)
+        if name in defaults:
+            raise click.BadParameter(f"{value} has the key {key!r} twice", ctx, param)
+        if not _is_plausible(entry, _KINDS[name]):
+            wanted = _WANTED.get(_KINDS[name], "a text in quotes")
+            text = f"{value}: {key} cannot be {entry!r}; give {wanted}"
+            raise click.BadParameter(text, ctx, param)
         defaults[name] = entry
     ctx.default_map = defaults
+
+
+def _read_toml(path: Path, ctx: click.Context, param: click.Parameter) -> dict[str, Any]:
+    try:
+        # TOML is always UTF-8; editors on Windows put a mark in front.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"cannot read {path}: {reason}", ctx, param) from error
+
+
+def _like(name: str) -> str:
+    """A question for somebody who mistyped this name."""
+    close = get_close_matches(name.lower(), _KINDS, 1)
+    return f"; did you mean {close[0].replace('_', '-')!r}?" if close else ""
 
 
 def _is_plausible(entry: object, kind: str) -> bool:
@@ -161,6 +187,18 @@ def _is_plausible(entry: object, kind: str) -> bool:
         case _:
             # Permissions, too: 0664 is no TOML number, and 664 would be taken for a decimal one.
             return isinstance(entry, str)
+
+
+def source_of(error: click.UsageError) -> str:
+    """Where a wrong value was given, if not on the command line: at the end of the complaint."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return ""
+    match error.ctx.get_parameter_source(error.param.name or ""):
+        case ParameterSource.ENVIRONMENT:
+            return f" (from the variable {error.param.envvar})"
+        case ParameterSource.DEFAULT_MAP:
+            return " (from the file of --config)"
+    return ""
 
 
 def settings_from(values: dict[str, Any]) -> Settings:
