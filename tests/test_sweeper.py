@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -143,6 +143,38 @@ async def test_leftovers_of_a_running_request_are_left_alone(server: Server) -> 
     assert (await server.sweeper.sweep()).leftovers == []
     await lock.release()
     assert len((await server.sweeper.sweep()).leftovers) == 1
+
+
+async def test_what_cannot_be_read_does_not_keep_the_others_alive(server: Server) -> None:
+    for name in ("b", "c", "d"):  # Directories are read in any order.
+        (server.root / f"{name * 32}.info").symlink_to(f"{name * 32}.info")
+    for name in ("a", "e"):
+        await server.upload(name, b"hello", 10)
+        server.age(name, 25 * HOUR)
+    (server.root / ".tusserver" / "tmp" / f"{'f' * 32}.0").mkdir()
+    (server.root / ".tusserver" / "tmp" / f"{'g' * 32}.0").touch()
+    report = await server.sweeper.sweep()
+    assert sorted(report.expired) == ["a" * 32, "e" * 32]
+    assert [finding.upload_id for finding in report.leftovers] == ["g" * 32]
+    assert sorted(report.failed) == ["b" * 32, "c" * 32, "d" * 32, "f" * 32]
+
+
+async def test_directories_of_others_are_passed_over(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lost+found at the root of a file system, which only the superuser may read."""
+    (server.root / "lost+found").mkdir()
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert (await server.sweeper.sweep()).expired == ["a" * 32]
 
 
 async def test_only_one_sweeps_at_a_time(server: Server) -> None:

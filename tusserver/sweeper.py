@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from tusserver.protocol.errors import TusError, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding, InspectingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from tusserver.uploads import Uploads
 
@@ -37,7 +38,18 @@ class SweepReport:
     expired: list[str] = field(default_factory=list)
     leftovers: list[Finding] = field(default_factory=list)
     in_use: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     is_skipped: bool = False
+
+
+@asynccontextmanager
+async def _survived(upload_id: str, report: SweepReport) -> AsyncIterator[None]:
+    """One upload that the system does not let us read or remove must not keep all others alive."""
+    try:
+        yield
+    except TusError as error:
+        _logger.warning("%s could not be swept: %s", upload_id, error.__cause__ or error)
+        report.failed.append(upload_id)
 
 
 class Sweeper:
@@ -61,7 +73,8 @@ class Sweeper:
         try:
             async for upload_id in self._uploads.store.ids():
                 report.uploads += 1
-                await self._sweep_upload(upload_id, report, dry_run=dry_run)
+                async with _survived(upload_id, report):
+                    await self._sweep_upload(upload_id, report, dry_run=dry_run)
                 if on_upload is not None:
                     on_upload()
             await self._sweep_leftovers(report, dry_run=dry_run)
@@ -90,14 +103,15 @@ class Sweeper:
         async for finding in store.findings():
             if not finding.is_leftover:
                 continue
-            lock = await self._uploads.locker.try_acquire(finding.upload_id)
-            if lock is None:
-                continue
-            try:
-                if dry_run or await store.mend(finding):
-                    report.leftovers.append(finding)
-            finally:
-                await lock.release()
+            async with _survived(finding.upload_id, report):
+                lock = await self._uploads.locker.try_acquire(finding.upload_id)
+                if lock is None:
+                    continue
+                try:
+                    if dry_run or await store.mend(finding):
+                        report.leftovers.append(finding)
+                finally:
+                    await lock.release()
 
     async def run(self, interval: float | None) -> None:
         """Syncs idle uploads every few seconds and sweeps every `interval` seconds (None: never),

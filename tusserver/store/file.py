@@ -170,7 +170,12 @@ class FileStore:
 
     async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
         """The items of a blocking iterator, some hundred per step in a thread."""
-        while batch := await self._call(lambda: list(islice(items, _IDS_PER_STEP))):
+
+        def step() -> list[_T]:
+            with storage_errors():
+                return list(islice(items, _IDS_PER_STEP))
+
+        while batch := await self._call(step):
             for item in batch:
                 yield item
 

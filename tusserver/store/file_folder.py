@@ -317,7 +317,9 @@ class UploadFolder:
         directories = [""]
         while directories:
             prefix = directories.pop()
-            with suppress(FileNotFoundError), os.scandir(self.layout.root / prefix) as entries:
+            # Below the root there may be what is not ours to read, as lost+found.
+            passed = (FileNotFoundError, PermissionError) if prefix else (FileNotFoundError,)
+            with suppress(*passed), os.scandir(self.layout.root / prefix) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue

@@ -9,7 +9,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tusserver.protocol.errors import UploadDamaged, UploadNotFound
+from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding
 from tusserver.store.file_layout import DAMAGED, INFO, MARKER, unescape
 from tusserver.store.filesystem import storage_errors
@@ -41,6 +41,12 @@ class _Kind(Enum):
         "unsettled",
         "a crash left open how far the upload has got",
         "keep what is certain",
+        False,
+    )
+    UNREADABLE = (
+        "unreadable",
+        "the system does not let it be read",
+        "look at its permissions and at the disk",
         False,
     )
     DAMAGED = (
@@ -113,6 +119,8 @@ class Inspection:
             return self._folder.load(upload_id).is_pending
         except (UploadNotFound, UploadDamaged):
             return False
+        except StorageFailed:
+            return True  # Nobody can say; its notes do no harm.
 
     def _mend_waiting(self, partial_id: str) -> bool:
         if not self._is_stale(partial_id):
@@ -139,6 +147,8 @@ class Inspection:
             upload = self._folder.load(upload_id)
         except UploadDamaged:
             return _Kind.DAMAGED
+        except StorageFailed:
+            return _Kind.UNREADABLE
         except UploadNotFound:
             return None if self._lies_elsewhere(upload_id) else _Kind.NO_DATA
         return None if upload.is_settled else _Kind.UNSETTLED
@@ -164,6 +174,8 @@ class Inspection:
             info.unlink(missing_ok=True)
         elif kind is _Kind.UNSETTLED:
             self._folder.open(upload_id)
+        elif kind is _Kind.UNREADABLE:
+            self._folder.load(upload_id)  # Tells why.
         return kind is not None
 
 
