@@ -170,3 +170,56 @@ def test_sweep_removes_what_is_due_and_only_tells_in_a_dry_run(tus: Tus, store: 
     assert tus.hd(f"/files/{old}").status == 404
     assert tus.hd(f"/files/{young}").status == 200
     assert "1 uploads seen, 0 expired, 0 leftovers" in run(store, *arguments).stdout
+
+
+def test_looking_leaves_nothing_behind(tus: Tus, store: Path, tmp_path: Path) -> None:
+    """Else `sudo tusserver ls` would make directories that the server itself may not use."""
+    url = tus.made(b"hello")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in (ident(url), f"{ident(url)}.info"):
+        (copy / name).write_bytes((store / name).read_bytes())
+    assert ident(url) in run(copy, "ls").stdout
+    run(copy, "show", ident(url))
+    run(copy, "verify", "--dry-run")
+    assert sorted(path.name for path in copy.iterdir()) == [ident(url), f"{ident(url)}.info"]
+
+
+def test_nothing_is_said_on_standard_error_when_all_is_well(tus: Tus, store: Path) -> None:
+    """Cron sends a mail for every byte."""
+    tus.made(b"hello")
+    for command in ("ls", "verify", "sweep"):
+        assert run(store, command).stderr == ""
+
+
+def test_verify_goes_on_after_what_cannot_be_mended(tus: Tus, store: Path) -> None:
+    good, stuck, unreadable = (ident(tus.made(b"hello")) for _ in range(3))
+    (store / stuck).unlink()
+    (store / stuck).mkdir()
+    (store / f"{unreadable}.info").unlink()
+    (store / f"{unreadable}.info").symlink_to(f"{unreadable}.info")
+    (store / f"{good}.info").write_text("{")
+    entries = {entry["upload_id"]: entry for entry in verify(store, code=1)}
+    assert entries[good]["outcome"] == "mended"
+    assert (entries[stuck]["outcome"], entries[unreadable]["outcome"]) == ("failed", "failed")
+    assert "Is a directory" in str(entries[stuck]["reason"])
+    assert entries[unreadable]["kind"] == "unreadable"
+    assert "Too many levels" in run(store, "verify", code=1).stdout
+    assert "1 failed" in run(store, "sweep", code=1).stdout
+
+
+@pytest.mark.parametrize("odd", ["../x", "a b", "", "a\nb", "\udcff", "x.info", "y" * 999])
+def test_odd_ids_are_no_uploads(odd: str, store: Path) -> None:
+    store.mkdir()
+    found = run(store, "rm", odd, code=1).stderr
+    assert found.count("\n") <= 1
+    assert "there is no such upload" in found
+    assert failed(store, "show", odd).endswith(": there is no such upload")
+
+
+def test_what_the_system_refuses_is_one_line(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert failed(store, "ls") == f"Permission denied ({store})"

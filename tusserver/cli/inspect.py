@@ -21,6 +21,7 @@ from tusserver.protocol import grammar
 from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.protocol.termination import Terminate
 from tusserver.protocol.upload import Final, Partial, Upload
+from tusserver.protocol.urls import is_upload_id
 from tusserver.store.base import Finding, InspectingStore, StoreUnusable
 from tusserver.sweeper import Sweeper
 
@@ -35,37 +36,66 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what wo
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Uploads]:
+async def _opened(settings: Settings, *, only_looks: bool) -> AsyncIterator[Uploads]:
     uploads = build_uploads(settings)
-    await uploads.start()
+    if not only_looks:
+        await uploads.start()
     try:
         yield uploads
     finally:
         await uploads.close()
 
 
-def _run(settings: Settings, work: Callable[[Uploads], Awaitable[int]]) -> int:
-    """Runs a command on the store that the settings name; what goes wrong becomes one line."""
-    if not settings.upload_dir.is_dir():
-        raise click.ClickException(f"there is no directory {settings.upload_dir}")
+def _run(
+    settings: Settings, work: Callable[[Uploads], Awaitable[int]], *, only_looks: bool = False
+) -> int:
+    """Runs a command on the store that the settings name; what goes wrong becomes one line.
+
+    With `only_looks` nothing is created, locked or mended: so it works on a read-only copy, too,
+    and leaves nothing behind that belongs to the user of the command instead of the server's.
+    """
 
     async def run() -> int:
-        async with _opened(settings) as uploads:
+        async with _opened(settings, only_looks=only_looks) as uploads:
             return await work(uploads)
 
     try:
+        if not settings.upload_dir.is_dir():
+            raise click.ClickException(f"there is no directory {settings.upload_dir}")
         return asyncio.run(run())
     except (StoreUnusable, LockerUnusable) as error:
         raise click.ClickException(str(error)) from error
     except TusError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(_reason(error)) from error
+    except BrokenPipeError:
+        raise  # Whoever read our output has had enough.
+    except OSError as error:
+        where = "" if error.filename is None else f" ({error.filename})"
+        raise click.ClickException(f"{error.strerror}{where}") from error
+
+
+def _reason(error: TusError) -> str:
+    """What is wrong, without the advice to clients but with the words of the system, if any."""
+    said = error.message.partition(";")[0]
+    cause = error.__cause__
+    while isinstance(cause, TusError):
+        cause = cause.__cause__
+    return f"{said}: {cause.strerror}" if isinstance(cause, OSError) else said
+
+
+def _quoted(upload_id: str) -> str:
+    """What somebody gave as an id, on one line and harmless to a terminal."""
+    return upload_id if upload_id and upload_id.isprintable() else ascii(upload_id)
 
 
 @contextmanager
 def _progress(description: str) -> Iterator[Callable[[], None]]:
     """A live count on a terminal, nothing elsewhere; to be called for each upload."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Even one without anything to show would write an empty line, and cron would send a mail.
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task(description, total=None)
         yield lambda: progress.advance(task)
 
@@ -79,16 +109,16 @@ def list_uploads(*, as_json: bool, **values: Any) -> int:
     async def work(uploads: Uploads) -> int:
         async for upload_id in uploads.store.ids():
             try:
-                upload = await uploads.view(upload_id)
+                upload = await uploads.store.get(upload_id)
             except UploadNotFound:
                 continue
             except TusError as error:
-                click.echo(f"{upload_id}  {error.message}", err=True)
+                click.echo(f"{upload_id}: {_reason(error)}", err=True)
                 continue
             click.echo(json.dumps(_as_dict(upload)) if as_json else _line(upload))
         return 0
 
-    return _run(settings_from(values), work)
+    return _run(settings_from(values), work, only_looks=True)
 
 
 @click.command()
@@ -99,7 +129,10 @@ def show(*, upload_id: str, as_json: bool, **values: Any) -> int:
     """Show one upload."""
 
     async def work(uploads: Uploads) -> int:
-        described = _as_dict(await uploads.view(upload_id))
+        try:
+            described = _as_dict(await uploads.store.get(upload_id))
+        except TusError as error:
+            raise click.ClickException(f"{_quoted(upload_id)}: {_reason(error)}") from error
         if as_json:
             click.echo(json.dumps(described))
         else:
@@ -107,7 +140,7 @@ def show(*, upload_id: str, as_json: bool, **values: Any) -> int:
                 click.echo(f"{name:<12} {value}")
         return 0
 
-    return _run(settings_from(values), work)
+    return _run(settings_from(values), work, only_looks=True)
 
 
 @click.command("rm")
@@ -120,9 +153,11 @@ def remove(*, upload_ids: tuple[str, ...], **values: Any) -> int:
         status = 0
         for upload_id in upload_ids:
             try:
+                if not is_upload_id(upload_id):
+                    raise UploadNotFound
                 await uploads.terminate(Terminate(upload_id))
             except TusError as error:
-                click.echo(f"{upload_id}: {error.message}", err=True)
+                click.echo(f"{_quoted(upload_id)}: {_reason(error)}", err=True)
                 status = 1
         return status
 
@@ -131,10 +166,13 @@ def remove(*, upload_ids: tuple[str, ...], **values: Any) -> int:
 
 @dataclass(slots=True)
 class _Verdict:
-    """What `verify` made of one finding: mended, gone by itself, in use, or only reported."""
+    """What `verify` made of one finding: mended, gone by itself, in use, failed (and why), or only
+    reported.
+    """
 
     finding: Finding
     outcome: str
+    reason: str = ""
 
 
 @click.command()
@@ -151,26 +189,32 @@ def verify(*, as_json: bool, dry_run: bool, **values: Any) -> int:
     async def work(uploads: Uploads) -> int:
         assert isinstance(uploads.store, InspectingStore)
         verdicts: list[_Verdict] = []
-        with _progress("findings") as advance:
-            async for finding in uploads.store.findings():
-                outcome = "found" if dry_run else await _mend(uploads, uploads.store, finding)
-                verdicts.append(_Verdict(finding, outcome))
-                advance()
-        for verdict in verdicts:
-            _report(verdict, as_json=as_json)
+        try:
+            with _progress("findings") as advance:
+                async for finding in uploads.store.findings():
+                    verdicts.append(await _judge(uploads, finding, dry_run=dry_run))
+                    advance()
+        finally:  # What was mended is told in any case.
+            for verdict in verdicts:
+                _report(verdict, as_json=as_json)
         if not verdicts and not as_json:
             click.echo("Everything is in order.")
-        return int(any(verdict.outcome in ("found", "in use") for verdict in verdicts))
+        return int(any(verdict.outcome not in ("mended", "gone") for verdict in verdicts))
 
-    return _run(settings_from(values), work)
+    return _run(settings_from(values), work, only_looks=dry_run)
 
 
-async def _mend(uploads: Uploads, store: InspectingStore, finding: Finding) -> str:
+async def _judge(uploads: Uploads, finding: Finding, *, dry_run: bool) -> _Verdict:
+    assert isinstance(uploads.store, InspectingStore)
+    if dry_run:
+        return _Verdict(finding, "found")
     lock = await uploads.locker.try_acquire(finding.upload_id)
     if lock is None:
-        return "in use"
+        return _Verdict(finding, "in use")
     try:
-        return "mended" if await store.mend(finding) else "gone"
+        return _Verdict(finding, "mended" if await uploads.store.mend(finding) else "gone")
+    except TusError as error:
+        return _Verdict(finding, "failed", _reason(error))
     finally:
         await lock.release()
 
@@ -178,9 +222,11 @@ async def _mend(uploads: Uploads, store: InspectingStore, finding: Finding) -> s
 def _report(verdict: _Verdict, *, as_json: bool) -> None:
     finding = verdict.finding
     if as_json:
-        click.echo(json.dumps({**asdict(finding), "outcome": verdict.outcome}))
+        reason = {"reason": verdict.reason} if verdict.reason else {}
+        click.echo(json.dumps({**asdict(finding), "outcome": verdict.outcome, **reason}))
     else:
-        remedy = f": {finding.remedy}" if verdict.outcome in ("found", "mended") else ""
+        told = verdict.reason or (finding.remedy if verdict.outcome in ("found", "mended") else "")
+        remedy = told and f": {told}"
         click.echo(f"{finding.upload_id}  {finding.problem}  [{verdict.outcome}{remedy}]")
 
 
@@ -191,7 +237,8 @@ def _report(verdict: _Verdict, *, as_json: bool) -> None:
 def sweep(*, as_json: bool, dry_run: bool, **values: Any) -> int:
     """Remove expired uploads and leftovers of crashes, as a server does by itself (for cron).
 
-    The times are those of the settings --expire-after and --retain-finished.
+    The times are those of the settings --expire-after and --retain-finished. Exit code 1 when
+    something could not be read or removed.
     """
 
     async def work(uploads: Uploads) -> int:
@@ -199,7 +246,7 @@ def sweep(*, as_json: bool, dry_run: bool, **values: Any) -> int:
             report = await Sweeper(uploads).sweep(dry_run=dry_run, on_upload=advance)
         if as_json:
             click.echo(json.dumps(asdict(report)))
-            return 0
+            return int(bool(report.failed))
         if report.is_skipped:
             click.echo("A sweep is under way already.")
             return 0
@@ -210,9 +257,10 @@ def sweep(*, as_json: bool, dry_run: bool, **values: Any) -> int:
             click.echo(f"{finding.upload_id}  {finding.problem}, {verb}")
         click.echo(
             f"{report.uploads} uploads seen, {len(report.expired)} expired, "
-            f"{len(report.leftovers)} leftovers, {len(report.in_use)} expired but in use"
+            f"{len(report.leftovers)} leftovers, {len(report.in_use)} expired but in use, "
+            f"{len(report.failed)} failed"
         )
-        return 0
+        return int(bool(report.failed))
 
     return _run(settings_from(values), work)
 
