@@ -57,6 +57,9 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
             os.umask(former)
         os.chmod(path, mode)
         listener.listen()
+    except CannotListen:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from error
@@ -64,14 +67,16 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
 
 
 def _remove_dead(path: Path) -> None:
-    """Removes a socket file whose process is gone; leaves one that answers, and whatever is no
-    socket, to fail the bind.
+    """Removes a socket file whose process is gone. Raises CannotListen for one that answers, and
+    for whatever is no socket.
     """
     if sys.platform == "win32":
         return
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
+            raise CannotListen(
+                f"cannot listen on {path}: a file that is no socket is there already"
+            )
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -79,6 +84,8 @@ def _remove_dead(path: Path) -> None:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
+            return
+    raise CannotListen(f"cannot listen on {path}: another process listens there")
 
 
 def address_of(listener: socket.socket, *, is_tls: bool = False) -> str:
