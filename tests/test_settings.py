@@ -15,6 +15,7 @@ from tusserver.compose import build_uploads, create_app
 from tusserver.settings import (
     Settings,
     SettingsError,
+    format_duration,
     parse_duration,
     parse_list,
     parse_mode,
@@ -63,6 +64,13 @@ def test_no_time_spans(text: str) -> None:
 def test_time_spans_that_nobody_can_mean(value: str | float) -> None:
     with pytest.raises(SettingsError, match="is no time span from 0 to 36500d"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize("text", ["1d", "36h", "90s", "5m", "0.3s", "36500d", "3153599999s"])
+def test_time_spans_are_shown_as_they_are_written(text: str) -> None:
+    span = parse_duration(text)
+    assert span is not None
+    assert format_duration(span) == text
 
 
 def test_permissions_are_octal() -> None:

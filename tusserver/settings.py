@@ -60,6 +60,15 @@ def parse_duration(value: str | float) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds or isinstance(value, str) else None
 
 
+def format_duration(span: timedelta) -> str:
+    """The time span as `parse_duration` takes it, in its largest unit that needs no fraction."""
+    seconds = span.total_seconds()
+    for unit in ("d", "h", "m"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:.15g}s"
+
+
 def parse_mode(value: str | int) -> int:
     """Permissions in octal digits, as `0664`."""
     text = str(value)

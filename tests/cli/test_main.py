@@ -213,12 +213,14 @@ def test_a_host_that_is_not_ours_is_one_line(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_tells_where_it_listens_stores_and_what_it_offers(workers: str, tmp_path: Path) -> None:
-    with process_server(tmp_path / "up", "--workers", workers, "--max-size", "1GiB") as server:
+    options = ("--max-size", "1GiB", "--expire-after", "36h")
+    with process_server(tmp_path / "up", "--workers", workers, *options) as server:
         started = server.log.read_text()
         assert f"http://127.0.0.1:{server.port}/files/" in started
         assert str(tmp_path / "up") in started
         assert "checksum-trailer" in started
         assert str(2**30) in started
+        assert "unfinished uploads expire after 36h" in started
         assert server.stop() == 0
 
 
@@ -253,10 +255,10 @@ def test_a_unix_socket_in_use_and_a_plain_file_are_not_replaced(tmp_path: Path) 
         listener.bind(str(path))
         listener.listen()
         arguments = ("--unix-sock", str(path), "--upload-dir", str(tmp_path / "up"))
-        assert "cannot listen" in failure(*arguments)
+        assert "another process listens there" in failure(*arguments)
     path.unlink()
     path.write_text("precious")
-    assert "cannot listen" in failure(*arguments)
+    assert "a file that is no socket is there already" in failure(*arguments)
     assert path.read_text() == "precious"
 
 

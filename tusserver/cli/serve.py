@@ -6,6 +6,7 @@ import asyncio
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -18,7 +19,7 @@ from tusserver.serving import sockets
 from tusserver.serving.server import ServerOptions
 from tusserver.serving.server import serve as serve_process
 from tusserver.serving.tls import CannotUseCertificate, check_certificate
-from tusserver.settings import Settings, SettingsError
+from tusserver.settings import Settings, SettingsError, format_duration
 from tusserver.store.base import StoreUnusable
 
 if TYPE_CHECKING:
@@ -125,13 +126,15 @@ def _announce(settings: Settings, listener: socket) -> None:
 
     capabilities = build_uploads(settings).capabilities.with_trailers()
     limit = "no limit" if settings.max_size is None else f"up to {settings.max_size} bytes"
-    expiry = "never" if settings.expire_after is None else f"after {settings.expire_after}"
+    expiry = "never expire"
+    if settings.expire_after is not None:
+        expiry = f"expire after {format_duration(settings.expire_after)}"
     lines = (
         f"tusserver {__version__}",
-        f"  uploads at   {address}{settings.base_path}",
+        f"  uploads at   {address}{quote(settings.base_path)}",
         f"  stored in    {settings.upload_dir.resolve()} (sync: {settings.sync})",
         f"  workers      {settings.workers}",
         f"  offers       tus 1.0.0: {', '.join(sorted(capabilities.extensions))}",
-        f"  size         {limit}; unfinished uploads expire {expiry}",
+        f"  size         {limit}; unfinished uploads {expiry}",
     )
     click.echo("\n".join(lines), err=True)
