@@ -93,9 +93,10 @@ def _progress(description: str) -> Iterator[Callable[[], None]]:
     """A live count on a terminal, nothing elsewhere; to be called for each upload."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
     console = Console(stderr=True)
-    # Even one without anything to show would write an empty line, and cron would send a mail.
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+    if not console.is_terminal:
+        yield lambda: None  # Progress would write an empty line, and cron would send a mail.
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda: progress.advance(task)
 
