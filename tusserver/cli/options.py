@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from tusserver.settings import Settings, SettingsError, parse_value
+
+# Only newer versions of click let it be subscripted.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
@@ -33,7 +39,7 @@ _WANTED = {
 """What the TOML file may have, by kind."""
 
 
-class _Kind(click.ParamType[Any]):
+class _Kind(_ParamType):
     """Text that becomes a value of one of our kinds."""
 
     def __init__(self, kind: str) -> None:
