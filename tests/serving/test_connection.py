@@ -398,6 +398,22 @@ def test_an_unwanted_rest_that_never_comes_does_not_hold_the_connection(tmp_path
             assert wire.is_ended()
 
 
+def test_a_dropped_rest_does_not_count_as_head(tus: Tus) -> None:
+    """Else its client would be told 431 for a request that it never made."""
+    headers = patch_headers(1, 50_000, {"X-Large": "x" * 100_000})
+    data = head("PATCH", tus.mk(100_000), headers)
+    with tus.wire() as wire:
+        # So that the parser has begun with the request before its bulk comes.
+        wire.send(data[:1])
+        time.sleep(0.1)
+        wire.send(data[1:])
+        assert wire.answer("PATCH").status == 409
+        for size in (40_000, 10_000):
+            wire.send(bytes(size))
+            time.sleep(0.1)
+        assert wire.request("OPTIONS", tus.creation).status == 200
+
+
 # Clients that vanish or do not read.
 
 

@@ -206,9 +206,9 @@ class TusConnection(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
+        self._raw_size = 0
         if self.cycle.response_complete:
             return
-        self._raw_size = 0
         if self.cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
