@@ -460,6 +460,24 @@ def test_a_whole_body_is_told_of_although_its_client_vanished() -> None:
     assert messages[1] == {"type": "http.disconnect"}
 
 
+def test_a_client_that_vanished_is_told_of_although_another_request_waits() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await send({"type": "http.response.start", "status": 200})
+        while not scope["extensions"]["tusserver"].is_gone:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0.01)
+        ended.set()
+
+    with running_alone(endless) as server, Wire(server.address) as wire:
+        wire.send(head("GET", "/") * 2)
+        assert begun.wait(10)
+        wire.reset()
+        assert ended.wait(10)
+
+
 def test_a_client_that_shuts_its_side_after_its_request_is_answered(tmp_path: Path) -> None:
     with running_tus(tmp_path / "uploads") as server:
         tus = Tus(server.address)

@@ -31,6 +31,9 @@ from tusserver.protocol.decision import Outcome
 from tusserver.serving.cycle import Cycle
 
 if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
     from tusserver.protocol.errors import Header
 
 MAX_HEAD = 128 * 1024
@@ -53,6 +56,9 @@ class TusConnection(HttpToolsProtocol):
     """One connection. To be given to uvicorn as `http=TusConnection`."""
 
     cycle: Cycle
+    """The request that came last; others may still be waiting for their answers before it."""
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered."""
 
     # Set anew for each request or when the state comes up; kept at class level so that a connection
     # costs little.
@@ -77,6 +83,11 @@ class TusConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        running = self._running
+        if running is not None and not running.response_complete:
+            # The base class tells only the request that came last.
+            running.disconnected = True
+            running.message_event.set()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client that shuts its side after a whole request still gets its answer."""
@@ -167,6 +178,10 @@ class TusConnection(HttpToolsProtocol):
         self._is_in_head, self._is_in_body = False, True
         self._complete_scope(method, version)
         self._begin_cycle(version)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _is_closing(self) -> bool:
         """An answer that has begun says that it is the last one on this connection."""
