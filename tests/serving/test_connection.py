@@ -292,6 +292,53 @@ def test_a_trailer_does_not_change_what_the_request_means(tus: Tus, name: str) -
 # Limits.
 
 
+def test_pipelined_requests_do_not_pile_up() -> None:
+    """Each takes a hundred times the memory of its bytes."""
+    gate, count = threading.Event(), 10_000
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(gate.wait, 20)
+        await answer_with(send, scope["path"].encode())
+
+    with running_alone(slow) as server, Wire(server.address) as wire:
+        requests = b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(count))
+        threading.Thread(target=wire.send, args=(requests,), daemon=True).start()
+        eventually(lambda: bool(server.server.server_state.tasks))
+        time.sleep(0.3)
+        (waiting,) = server.server.server_state.connections
+        assert isinstance(waiting, connection.TusConnection)
+        length = len(waiting.pipeline)
+        gate.set()
+        assert 0 < length < 1000
+        assert all(wire.answer().body == b"/%d" % n for n in range(count))
+
+
+@pytest.mark.parametrize("ending", [b"", GARBAGE])
+def test_what_waits_behind_slow_answers_is_taken_in_its_order(tus: Tus, ending: bytes) -> None:
+    """Bodies of both kinds, larger and smaller than what is parsed at a time."""
+    sizes = [1, 9_000, 40, 70_000, 8_192, 300_000, 5, 20_000, 0]
+    pieces = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+    url, offset, data = tus.mk(sum(sizes)), 0, b""
+    for n, piece in enumerate(pieces):
+        if n % 2:
+            data += head("PATCH", url, chunked_headers(offset)) + chunked(piece)
+        else:
+            data += head("PATCH", url, patch_headers(offset, len(piece))) + piece
+        data += head("HEAD", url, VERSION) * 100
+        offset += len(piece)
+    with tus.wire() as wire:
+        threading.Thread(target=wire.send, args=(data + ending,), daemon=True).start()
+        offset = 0
+        for piece in pieces:
+            offset += len(piece)
+            for method in ("PATCH", *["HEAD"] * 100):
+                assert wire.answer(method)["Upload-Offset"] == str(offset)
+        if ending:
+            assert wire.answer().status == 400
+            assert wire.is_ended()
+    assert tus.content(url) == b"".join(pieces)
+
+
 @pytest.mark.parametrize("size", [200 * 1024, 8 * MIB])
 @pytest.mark.parametrize("form", ["one field", "many fields", "a long target"])
 @pytest.mark.parametrize("way", ["at once", "in pieces"])

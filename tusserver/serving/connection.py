@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 128 * 1024
 """Bytes that the head of a request, or its trailers, may have."""
+_SLICE = 8 * 1024
+"""Bytes that are parsed at a time: as many requests as fit into them may wait for their turn."""
 HEAD_TIMEOUT = 30.0
 """Seconds for a head to arrive, counted from the connection or from its first byte."""
 LINGER_TIMEOUT, LINGER_SILENCE = 30.0, 5.0
@@ -62,6 +64,8 @@ class TusConnection(HttpToolsProtocol):
 
     # Set anew for each request or when the state comes up; kept at class level so that a connection
     # costs little.
+    _held = b""
+    """What came behind the requests that wait for their turn; not parsed before that."""
     _raw_size = 0
     _field_size = 0
     _is_in_head = False
@@ -104,6 +108,26 @@ class TusConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
+        self._held += data
+        self._parse_held()
+
+    def _parse_held(self) -> None:
+        """Parses until a request has to wait for its turn: each takes many times the memory of its
+        bytes.
+        """
+        held, position = memoryview(self._held), 0
+        self._held = b""
+        while position < len(held) and not self.pipeline and not self._is_deaf:
+            rest = len(held) - position
+            size = rest if self._is_in_body and self.cycle.awaits(rest) else _SLICE
+            self._parse(bytes(held[position : position + size]))
+            position += size
+        if position < len(held) and not self._is_deaf:
+            self._held = bytes(held[position:])
+            self.flow.pause_reading()
+        self._watch()
+
+    def _parse(self, data: bytes) -> None:
         self._raw_size += len(data)
         try:
             self._feed(data)
@@ -113,6 +137,15 @@ class TusConnection(HttpToolsProtocol):
             return
         if self._raw_size > MAX_HEAD and (self._is_in_head or self._is_in_body):
             self._stop_parsing(431)
+
+    def _watch(self) -> None:
+        """Limits the time for what the client is to send next; not while it is we who do not
+        read.
+        """
+        if self._is_deaf:
+            return
+        if self.pipeline:
+            self._disarm()
         elif self._is_in_head:
             if self._timer is None:
                 self._arm(HEAD_TIMEOUT)
@@ -246,8 +279,12 @@ class TusConnection(HttpToolsProtocol):
             # The body has ended after all, while the answer was on its way.
             self.transport.close()
         super().on_response_complete()
-        is_last = self.cycle.response_complete and not self.transport.is_closing()
-        if self._refusal is not None and is_last:
+        if self.transport.is_closing():
+            return
+        if self._is_in_head or (self._held and not self.pipeline):
+            self._unset_keepalive_if_required()
+            self._parse_held()
+        if self._refusal is not None and self.cycle.response_complete:
             self._refuse(self._refusal)
 
     def _stop_parsing(self, status: int) -> None:

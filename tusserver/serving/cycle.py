@@ -54,6 +54,11 @@ class Cycle(RequestResponseCycle):
         """Nobody is left to read the answer."""
         return self.disconnected
 
+    def awaits(self, size: int) -> bool:
+        """Whether so many bytes that come next are all of this body."""
+        is_counted = self._unread is not None and not self.response_complete
+        return is_counted and size <= (self._unread or 0)
+
     def take(self, body: bytes) -> int:
         """Adds bytes that came in, and returns how many wait to be received."""
         self.body += body
