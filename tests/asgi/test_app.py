@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.servers import running, serving
 from tests.spec_ids import spec
 from tests.tus import Tus
 from tusserver import TusApp, create_app
+from tusserver.asgi.app import whole_server
 from tusserver.store.base import StoreUnusable
 
 
@@ -137,6 +138,33 @@ def test_a_root_path_of_the_server_is_part_of_every_url(tmp_path: Path) -> None:
         assert tus.pa(url, 0, b"hello").status == 204
         partial = tus.post({"Upload-Length": "0", "Upload-Concat": "partial"})["Location"]
         assert tus.post({"Upload-Concat": f"final;{partial}"}).status == 201
+
+
+def whole_in_fastapi(tus: TusApp, path: str) -> ASGIApp:
+    app = FastAPI(lifespan=tus.lifespan)
+    app.mount("/", whole_server(tus, path))
+    return app
+
+
+@pytest.mark.parametrize("takes_off", [True, False])
+@pytest.mark.parametrize("make", [starlette_app, whole_in_fastapi])
+def test_an_application_may_be_told_of_the_prefix_that_its_proxy_takes_off(
+    make: Callable[[TusApp, str], ASGIApp], takes_off: bool, tmp_path: Path
+) -> None:
+    inner = make(TusApp(upload_dir=tmp_path), "/files")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # As FastAPI does with its `root_path`.
+        await inner({**scope, "root_path": "/portal"}, receive, send)
+
+    prefix = "" if takes_off else "/portal"
+    with running(app) as server:
+        tus = Tus(server.address, f"{prefix}/files/")
+        answer = tus.post({"Upload-Length": "5"})
+        assert answer["Location"].startswith("/portal/files/")
+        url = prefix + answer["Location"].removeprefix("/portal")
+        assert tus.pa(url, 0, b"hello").status == 204
+        assert tus.content(url) == b"hello"
 
 
 @spec("ROB-SEC-04")

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 
-from tusserver.asgi.endpoint import EndpointOptions, TusEndpoint
+from tusserver.asgi.endpoint import EndpointOptions, TusEndpoint, path_below_root
 from tusserver.sweeper import Sweeper
 
 if TYPE_CHECKING:
@@ -96,11 +96,15 @@ class _Uploads(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        root = scope.get("root_path", "")
-        path = scope["path"].removeprefix(root)
+        path = path_below_root(scope)
         if path != self._path and not path.startswith(f"{self._path}/"):
             return Match.NONE, {}
-        return Match.FULL, {"endpoint": self._app, "root_path": root + self._path}
+        root = scope.get("root_path", "")
+        return Match.FULL, {
+            "endpoint": self._app,
+            "app_root_path": scope.get("app_root_path", root),
+            "root_path": root + self._path,
+        }
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

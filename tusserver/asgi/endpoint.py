@@ -99,7 +99,7 @@ class TusEndpoint:
         capabilities = self._capabilities_with_trailers if has_trailers else self._capabilities
         raw = RawRequest(
             method=scope["method"],
-            target=_target(scope),
+            target=path_below_root(scope).removeprefix("/"),
             headers=scope["headers"],
             http_version=scope.get("http_version", "1.1"),
             urls=self._urls(scope, client),
@@ -138,15 +138,17 @@ def _upload_urls(root: str, origin: str) -> UploadUrls:
     return UploadUrls(quote(root.rstrip("/"), safe="/~!$'()*+,;=:@%") + "/", origin)
 
 
-def _target(scope: Scope) -> str:
-    """What follows the base path, which is the root path of this application wherever it is
-    mounted.
-    """
+def path_below_root(scope: Scope) -> str:
+    """What follows the path at which this application is mounted, with a slash at its start."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    if root and (path == root or path.startswith(root.rstrip("/") + "/")):
-        path = path[len(root.rstrip("/")) :]
-    return path.removeprefix("/")
+    # Behind a proxy that takes a prefix off, the root path of an application that was told of it
+    # (FastAPI's `root_path`) has that prefix and the path has not. Starlette notes what it was.
+    mounted = root.removeprefix(scope.get("app_root_path", ""))
+    for prefix in (root.rstrip("/"), mounted.rstrip("/")):
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+            return path[len(prefix) :]
+    return path
 
 
 def _log_refusal(scope: Scope, error: TusError) -> None:
