@@ -203,6 +203,17 @@ def test_a_store_that_cannot_start_stops_the_server_from_starting(tmp_path: Path
         asyncio.run(enter())
 
 
+def test_an_application_may_be_started_again(tmp_path: Path) -> None:
+    """As tests of an application do, with an event loop each time."""
+    app = create_app(upload_dir=tmp_path, access_log=False)
+    urls = []
+    for _ in range(3):
+        with running(app) as server:
+            tus = Tus(server.address)
+            urls.append(tus.made(b"hello"))
+            assert [tus.content(url) for url in urls] == [b"hello"] * len(urls)
+
+
 def test_a_websocket_is_refused_by_the_application_and_not_by_accident(tmp_path: Path) -> None:
     async def connect() -> None:
         app: Any = TusApp(upload_dir=tmp_path)

@@ -53,13 +53,16 @@ class Application:
                 )
 
     async def stop(self) -> None:
-        """Ends what `start` began; requests must have ended before."""
+        """Ends what `start` began; requests must have ended before. It may be started again."""
         if self._housekeeping is None:
             return
         self._housekeeping.cancel()
         with suppress(asyncio.CancelledError):
             await self._housekeeping
         self._housekeeping = None
+        # A lock belongs to the event loop in which it was waited for; the next start may be in
+        # another one.
+        self._starting = None
         await self.uploads.close()
 
     @asynccontextmanager

@@ -73,6 +73,10 @@ class FileStoreOptions:
     directory_mode: int = 0o775
 
 
+def _new_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="tusserver-store")
+
+
 class FileStore:
     """One directory of uploads, shared by any number of processes of one host that share a locker.
 
@@ -99,7 +103,7 @@ class FileStore:
             boot_id=filesystem.boot_id() if boot_id is None else boot_id,
         )
         self._inspection = Inspection(self._folder)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tusserver-store")
+        self._threads = _new_threads()
 
     async def start(self) -> None:
         """Creates the directory if it is missing.
@@ -109,8 +113,10 @@ class FileStore:
         await self._call(self._folder.prepare)
 
     async def close(self) -> None:
-        """Ends the threads."""
+        """Ends the threads; the store may be started again."""
         self._threads.shutdown(wait=False)
+        # Costs nothing until it is used.
+        self._threads = _new_threads()
 
     async def _call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """One whole operation in one thread."""
