@@ -10,6 +10,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from click.testing import CliRunner, Result
 
 from tests.servers import ProcessServer, process_server
 from tests.tus import Tus, eventually
-from tests.wire import Wire
+from tests.wire import Wire, head
 from tusserver import __version__
 from tusserver.cli import main as main_module
 from tusserver.cli.main import cli, main
@@ -247,6 +250,42 @@ def test_a_unix_socket_is_used_with_its_permissions_and_removed(tmp_path: Path) 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stopping_server_leaves_the_unix_socket_of_its_successor(
+    workers: str, tmp_path: Path
+) -> None:
+    path = Path(os.path.relpath(tmp_path / "u.sock"))
+    arguments = ("--unix-sock", str(path), "--workers", workers)
+    with (
+        unix_server(path, *arguments, "--upload-dir", str(tmp_path / "1")) as former,
+        Tus(str(path)).wire() as wire,
+    ):
+        url = Tus(str(path)).made(bytes(8 * 1024 * 1024))
+        wire.send(head("GET", url))  # And reads nothing, so that the stop takes its time.
+        time.sleep(0.3)
+        former.terminate()
+        eventually(lambda: not _answers(path))
+        with unix_server(path, *arguments, "--upload-dir", str(tmp_path / "2")):
+            assert former.poll() is None
+            wire.close()
+            assert former.wait(20) == 0
+            Tus(str(path)).assert_live()
+        assert not path.exists()
+
+
+@contextmanager
+def unix_server(path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that listens on this unix socket, until it is terminated."""
+    process = subprocess.Popen([sys.executable, "-m", "tusserver", *arguments])
+    try:
+        eventually(lambda: _answers(path), within=20)
+        Tus(str(path)).assert_live()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_unix_socket_in_use_and_a_plain_file_are_not_replaced(tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ def serve(*, check_config: bool, **values: Any) -> int:
         click.echo(f"The settings are good. Uploads go to {settings.upload_dir.resolve()}")
         return 0
     listener = _listen(settings)
+    unix = settings.unix_sock
+    identity = None if unix is None else sockets.file_identity(unix)
     try:
         _announce(settings, listener)
         return 0 if _serve(app, listener, settings) else 1
     finally:
-        if settings.unix_sock is not None:
-            settings.unix_sock.unlink(missing_ok=True)
+        if unix is not None:
+            sockets.remove_unix(unix, identity)
 
 
 def _build(settings: Settings) -> Starlette:

@@ -66,6 +66,25 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
     return listener
 
 
+FileIdentity = tuple[int, int, int]
+
+
+def file_identity(path: Path) -> FileIdentity | None:
+    """What tells this very file from another one that comes in its place, None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    # Numbers of inodes are used again, at once; changes of owner or permissions leave this time.
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def remove_unix(path: Path, identity: FileIdentity | None) -> None:
+    """Removes the file of a socket that is closed, unless a successor has put its own there."""
+    if identity is not None and file_identity(path) == identity:
+        path.unlink(missing_ok=True)
+
+
 def _remove_dead(path: Path) -> None:
     """Removes a socket file whose process is gone. Raises CannotListen for one that answers, and
     for whatever is no socket.
