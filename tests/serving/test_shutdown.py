@@ -7,6 +7,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -288,6 +290,34 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         finally:
             os.kill(survivor, signal.SIGCONT)
         assert server.stop() == 0
+
+
+STOPPED_AMID_STARTS = """
+import os, select, signal, sys
+from tusserver.serving.supervisor import Supervisor
+
+supervisor_pid = os.getpid()
+token, giver = os.pipe()
+os.write(giver, b"x")
+os.set_blocking(token, False)
+
+def work(lifeline):
+    # One worker stops its supervisor, which is starting the others.
+    try:
+        os.read(token, 1)
+        os.kill(supervisor_pid, signal.SIGTERM)
+    except BlockingIOError:
+        pass
+    select.select([lifeline], [], [], 20)
+    return True
+
+sys.exit(not Supervisor(50, work, on_stop=lambda: None).run())
+"""
+
+
+def test_no_worker_is_started_after_the_stop() -> None:
+    command = [sys.executable, "-c", STOPPED_AMID_STARTS]
+    subprocess.run(command, check=True, timeout=10)
 
 
 def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class Supervisor:
         sys.stderr.flush()
         # A signal must neither miss the new worker nor be taken by it for the supervisor.
         with _signals_held_back():
+            if self._is_stopping:
+                return  # One that is started now would never be told to stop.
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
