@@ -66,7 +66,10 @@ def test_a_peer_with_a_strange_address_is_not_believed() -> None:
 @pytest.mark.parametrize(
     "value",
     ["proto=https;host=public.example;for=203.0.113.9", 'host="public.example" ; PROTO=https',
-     "proto=https;host=public.example, proto=http;host=internal"],
+     "proto=https;host=public.example, proto=http;host=internal",
+     'for="_a,b;host=evil";proto=https;host=public.example',
+     r'for="\",";proto=https;host="public\.example"',
+     'host="public.example";proto="https'],
 )  # fmt: skip
 def test_the_standard_header_counts_before_the_others(value: str) -> None:
     headers = {**FORWARDED, "Forwarded": value, "X-Forwarded-Host": "old.example"}
@@ -96,6 +99,39 @@ def test_the_client_is_the_nearest_hop_that_is_no_proxy(values: list[str], addre
     assert client(headers, "10.0.0.0/8").address == address
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-Host", "Forwarded"])
+def test_of_several_lines_the_first_counts(name: str) -> None:
+    key = "host=" if name == "Forwarded" else ""
+    lines = [("Host", "h"), (name, f"{key}a.example"), (name, f"{key}b.example")]
+    assert client(lines, "10.0.0.1").host == "a.example"
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("2001:db8::9", "2001:db8::9"),
+        ("[2001:db8::9]", "2001:db8::9"),
+        ('"[2001:db8::9]:4711"', "2001:db8::9"),
+        ("203.0.113.9, 10.0.0.7:4711", "203.0.113.9"),
+        ("unknown", "10.0.0.1"),
+        ("203.0.113.9, unknown, 10.0.0.7", "10.0.0.7"),
+        ('1.2.3.4 "DELETE /files/x" 204 1ms', "10.0.0.1"),
+        ("fe80::1%\x85forged", "10.0.0.1"),
+        ("1.2.3.4.5", "10.0.0.1"),
+    ],
+)
+def test_an_address_is_an_address(value: str, address: str) -> None:
+    """It is written into the log."""
+    assert client({"Host": "h", "X-Forwarded-For": value}, "10.0.0.0/8").address == address
+    elements = ", ".join(f"for={hop.strip()}" for hop in value.split(","))
+    assert client({"Host": "h", "Forwarded": elements}, "10.0.0.0/8").address == address
+
+
+def test_an_address_for_everybody_is_the_last_one_told() -> None:
+    assert client({"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}, "*").address == "203.0.113.9"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -108,6 +144,8 @@ def test_the_client_is_the_nearest_hop_that_is_no_proxy(values: list[str], addre
         ("X-Forwarded-Prefix", "/a\tb"),
         ("X-Forwarded-Prefix", "/ä"),
         ("Forwarded", "nonsense;;=;"),
+        ("Forwarded", ",,;"),
+        ("Forwarded", '"' + '\\"' * 60_000),
     ],
 )
 def test_nonsense_from_a_trusted_proxy_is_as_if_it_had_said_nothing(name: str, value: str) -> None:

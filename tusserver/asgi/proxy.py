@@ -4,6 +4,7 @@ proxies.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -68,30 +69,23 @@ class TrustedProxies:
         """The client of this request: as the connection shows it, or as trusted proxies tell it."""
         peer = scope.get("client")
         address: str = peer[0] if peer else ""
-        values = {
-            name: value.decode("latin-1") for name, value in scope["headers"] if name in _NAMES
-        }
+        values = _values(scope["headers"])
         direct = Client(address, scope.get("scheme", "http"), values.get(b"host", ""))
-        if address not in self:
-            return direct
-        return self._forwarded(direct, values, scope["headers"])
+        return self._forwarded(direct, values) if address in self else direct
 
-    def _forwarded(
-        self, direct: Client, values: dict[bytes, str], headers: Iterable[Header]
-    ) -> Client:
+    def _forwarded(self, direct: Client, values: dict[bytes, str]) -> Client:
         # `Forwarded` is the standard (RFC 7239); the others are what most proxies send. Where
         # proxies stand in a row, the first element is what the outermost one saw, except for the
         # address, of which clients can send a faked start.
-        forwarded = _parse_forwarded(values.get(b"forwarded", ""))
-        scheme = _first(forwarded.get("proto", "") or values.get(b"x-forwarded-proto", "")).lower()
-        host = _first(forwarded.get("host", "") or values.get(b"x-forwarded-host", ""))
+        elements = _parse_forwarded(values.get(b"forwarded", ""))
+        first = elements[0] if elements else {}
+        scheme = (first.get("proto") or _first(values.get(b"x-forwarded-proto", ""))).lower()
+        host = first.get("host") or _first(values.get(b"x-forwarded-host", ""))
         prefix = _first(values.get(b"x-forwarded-prefix", "")).rstrip("/")
-        hops = [
-            hop.strip()
-            for name, value in headers
-            if name == b"x-forwarded-for"
-            for hop in value.decode("latin-1").split(",")
-        ]
+        # Most proxies add to `X-Forwarded-For` and let a `Forwarded` of the client pass.
+        hops = values.get(b"x-forwarded-for", "").split(",")
+        if hops == [""]:
+            hops = [element.get("for", "") for element in elements]
         return Client(
             address=self._client_address(hops, direct.address),
             scheme=scheme if scheme in ("http", "https") else direct.scheme,
@@ -101,16 +95,59 @@ class TrustedProxies:
         )
 
     def _client_address(self, hops: list[str], peer: str) -> str:
-        """The nearest hop that is not itself a trusted proxy."""
+        """The nearest hop that is not itself a trusted proxy; of one that is hidden, or no address,
+        the proxy that tells of it.
+        """
+        nearest = peer
         for hop in reversed(hops):
-            if hop not in self or self._everybody:
-                return hop or peer
-        return hops[0] if hops and hops[0] else peer
+            address = _address(hop)
+            if not address:
+                return nearest
+            nearest = address
+            if self._everybody or address not in self:
+                return address
+        return nearest
 
 
 _NAMES = frozenset(
-    {b"host", b"forwarded", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
+    {
+        b"host",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-prefix",
+    }
 )
+# Between commas, and between semicolons, but for those in quoted strings; an open quote goes on to
+# the end.
+_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_PAIR = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)+')
+_NODE = re.compile(
+    r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)", re.ASCII
+)
+
+
+def _values(headers: Iterable[Header]) -> dict[bytes, str]:
+    """The fields that tell of proxies; several lines are one list (RFC 9110, section 5.3)."""
+    values: dict[bytes, str] = {}
+    for name, raw in headers:
+        if name in _NAMES:
+            value = raw.decode("latin-1").strip(" \t")
+            values[name] = f"{values[name]},{value}" if name in values else value
+    return values
+
+
+def _address(hop: str) -> str:
+    """The address of `for=` or of a hop of `X-Forwarded-For`, without port; empty if it has
+    none.
+    """
+    match = _NODE.fullmatch(hop.strip(" \t").strip('"'))
+    address = "" if match is None else next(filter(None, match.groups()))
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return ""
 
 
 def _first(value: str) -> str:
@@ -126,11 +163,17 @@ def _is_path(prefix: str) -> bool:
     )
 
 
-def _parse_forwarded(value: str) -> dict[str, str]:
-    """The parameters of the first element of `Forwarded`."""
-    pairs = (pair.partition("=") for pair in value.partition(",")[0].split(";"))
-    return {
-        name.strip().lower(): text.strip().strip('"')
-        for name, separator, text in pairs
-        if separator
-    }
+def _parse_forwarded(value: str) -> list[dict[str, str]]:
+    """The elements of `Forwarded` with their parameters (RFC 7239, section 4)."""
+    elements = []
+    for element in _ELEMENT.findall(value):
+        pairs = (pair.partition("=") for pair in _PAIR.findall(element))
+        elements.append({name.strip().lower(): _unquoted(text) for name, _, text in pairs})
+    return elements
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if text[:1] != '"':
+        return text
+    return re.sub(r"\\(.)", r"\1", text.removeprefix('"').removesuffix('"'))
