@@ -48,6 +48,13 @@ def test_without_an_origin_nothing_is_said() -> None:
         ([r"~https?://[a-z]+\.example"], "https://evil.tld/https://app.example", False),
         (["https://app.example"], "https://app.example\r\nX-Evil: 1", False),
         ([], "https://app.example", False),
+        (["https://app.example:443"], "https://app.example", True),
+        (["http://app.example:80/"], "http://app.example", True),
+        (["https://app.example:80"], "https://app.example", False),
+        (["https://app.example:4433"], "https://app.example:4433", True),
+        (["http://[::1]:8000"], "http://[::1]:8000", True),
+        (["null"], "null", True),
+        (["moz-extension://0a-1"], "moz-extension://0a-1", True),
     ],
 )
 def test_origins_are_matched_whole(origins: list[str], origin: str, is_allowed: bool) -> None:
@@ -80,3 +87,16 @@ def test_a_preflight_is_told_methods_and_headers() -> None:
     assert b"access-control-max-age" not in headers(cors, "https://app.example", "OPTIONS")
     not_one = headers(cors, "https://app.example", "PATCH", access_control_request_method=b"PATCH")
     assert b"access-control-max-age" not in not_one
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*/", "**", "https://*.example", "app.example", "https://app.example/upload", "https://",
+        "https://app.example//", "https://a.example https://b.example", "https://büro.example", "",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("credentials", [True, False])
+def test_what_no_browser_sends_is_no_origin(origin: str, credentials: bool) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        Cors([origin], credentials=credentials)

@@ -26,6 +26,8 @@ _EXPOSED_HEADERS = (
     b"Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, "
     b"Upload-Offset, Content-Disposition, ETag, Last-Modified, Retry-After"
 )
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
+_DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Cors:
             if origin.startswith("~"):
                 patterns.append(_pattern(origin[1:]))
             else:
-                exact.append(origin.rstrip("/").lower().encode())
+                exact.append(_exact(origin))
         common = [(b"access-control-expose-headers", _EXPOSED_HEADERS)]
         if self.credentials:
             common.append((b"access-control-allow-credentials", b"true"))
@@ -92,6 +94,17 @@ class Cors:
             return True
         text = origin.decode("latin-1")
         return any(pattern.fullmatch(text) for pattern in self._patterns)
+
+
+def _exact(origin: str) -> bytes:
+    """As browsers send it."""
+    found = origin.lower().removesuffix("/")
+    if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(found):
+        raise ValueError(
+            f"{origin!r} is no origin; write scheme://host or scheme://host:port without a path, or"
+            " a pattern after ~"
+        )
+    return _DEFAULT_PORT.sub(r"\1\2", found).encode()
 
 
 def _pattern(expression: str) -> re.Pattern[str]:
