@@ -589,3 +589,23 @@ def test_a_client_that_reads_slowly_gets_its_whole_download(
             while left and (piece := wire.socket.recv(MIB)):
                 left -= len(piece)
         assert left == 0
+
+
+def test_a_client_that_reads_less_than_a_buffer_in_that_time_gets_its_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "WRITE_TIMEOUT", 1.0)
+    with running_tus(tmp_path / "uploads") as server:
+        tus = Tus(server.address)
+        url = tus.made(bytes(16 * MIB))
+        with tus.wire() as wire:
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            wire.send(head("GET", url))
+            # Several times as long as the time-out, and so slow that the server may write nothing.
+            for _ in range(100):
+                wire.socket.recv(8192)
+                time.sleep(0.05)
+            left = 16 * MIB - 100 * 8192
+            while left > 0 and (piece := wire.socket.recv(MIB)):
+                left -= len(piece)
+        assert left <= 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tusserver.protocol.decision import Outcome
+from tusserver.serving.sockets import unsent_in_kernel
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -135,9 +136,19 @@ class Cycle(RequestResponseCycle):
         return self._unread <= _DRAINED_SILENTLY
 
     async def _wait_for_reader(self) -> None:
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                await self.flow.drain()
-        except TimeoutError:
-            self.disconnected = True
-            self.transport.abort()
+        unread = self._unread_answer()
+        while self.flow.write_paused and not self.disconnected:
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await self.flow.drain()
+            except TimeoutError:
+                # The transport tells only when there is room again for much; a slow client has read
+                # something all the same.
+                before, unread = unread, self._unread_answer()
+                if unread >= before:
+                    self.disconnected = True
+                    self.transport.abort()
+
+    def _unread_answer(self) -> int:
+        """Bytes of answers that wait for the client, here and (where it tells) in the kernel."""
+        return self.transport.get_write_buffer_size() + unsent_in_kernel(self.transport)

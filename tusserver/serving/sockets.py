@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
 
@@ -105,6 +106,22 @@ def _remove_dead(path: Path) -> None:
             path.unlink()
             return
     raise CannotListen(f"cannot listen on {path}: another process listens there")
+
+
+def unsent_in_kernel(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel holds until the other side takes them; 0 where it does not say."""
+    connection = transport.get_extra_info("socket")
+    if sys.platform != "linux" or connection is None or connection.fileno() < 0:
+        return 0
+    import fcntl
+    import termios
+
+    size = bytearray(4)
+    try:
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, size)
+    except OSError:
+        return 0
+    return int.from_bytes(size, sys.byteorder)
 
 
 def address_of(listener: socket.socket, *, is_tls: bool = False) -> str:
