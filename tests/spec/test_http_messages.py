@@ -396,6 +396,8 @@ HEADS = {
     "target without slash": (b"OPTIONS files/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "target not ASCII": (b"OPTIONS /files/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "absolute form": (b"OPTIONS http://x/files/ HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    "absolute form, no path": (b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    "absolute form, only a query": (b"GET http://x?a=b HTTP/1.1\r\nHost: x\r\n\r\n", 200),
     "asterisk form": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     "empty lines first": (b"\r\n\r\nOPTIONS /files/ HTTP/1.1\r\nHost: x\r\n\r\n", 200),
 }

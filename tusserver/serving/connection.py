@@ -222,11 +222,13 @@ class TusConnection(HttpToolsProtocol):
 
     def _complete_scope(self, method: bytes, version: str) -> None:
         url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
+        # A target in absolute form may have none: RFC 9110, section 4.2.3.
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
         self.scope["method"] = method.decode("ascii")
         self.scope["http_version"] = version
         self.scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        self.scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        self.scope["raw_path"] = self.root_path.encode("ascii") + raw_path
         self.scope["query_string"] = url.query or b""
 
     def _begin_cycle(self, version: str) -> None:
