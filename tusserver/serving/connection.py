@@ -120,14 +120,14 @@ class TusConnection(HttpToolsProtocol):
         while position < len(held) and not self.pipeline and not self._is_deaf:
             rest = len(held) - position
             size = rest if self._is_in_body and self.cycle.awaits(rest) else _SLICE
-            self._parse(bytes(held[position : position + size]))
+            self._parse(held[position : position + size])
             position += size
         if position < len(held) and not self._is_deaf:
             self._held = bytes(held[position:])
             self.flow.pause_reading()
         self._watch()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: memoryview) -> None:
         self._raw_size += len(data)
         try:
             self._feed(data)
@@ -153,14 +153,14 @@ class TusConnection(HttpToolsProtocol):
             # The rest of a body that nobody wants any more trickles in.
             self._arm(self.timeout_keep_alive)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
             if self._is_upgrade:
                 self._is_upgrade = False
-                rest = self._head_without_upgrade() + rest
+                rest = self._head_without_upgrade() + bytes(rest)
                 self.parser = httptools.HttpRequestParser(self)
             if rest:
                 self._feed(rest)
