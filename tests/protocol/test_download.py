@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tusserver.protocol.download import Download, Span
+from tusserver.protocol.download import Download, Span, parse_download
+from tusserver.protocol.fields import Fields
 from tusserver.protocol.upload import Upload
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, 600000, tzinfo=UTC)
@@ -99,6 +100,43 @@ def test_any_range_lies_within_the_upload(first: int, last: int | None, length: 
 def test_a_range_is_sent_only_of_the_same_bytes(if_range: str, status: int) -> None:
     request = Download("abc", range="bytes=0-1", if_range=if_range)
     assert request.reply(an_upload())[0].status == status
+
+
+@pytest.mark.parametrize(
+    ("if_match", "if_unmodified_since", "status"),
+    [
+        (ETAG, None, 206),
+        (f'"x", {ETAG}', None, 206),
+        ("*", None, 206),
+        ('"x"', None, 412),
+        (f"W/{ETAG}", None, 412),
+        ('"x"', LATER, 412),
+        (ETAG, EARLIER, 206),
+        (None, DATE, 206),
+        (None, LATER, 206),
+        (None, EARLIER, 412),
+        (None, "nonsense", 206),
+    ],
+)
+def test_a_download_of_other_bytes_is_not_gone_on_with(
+    if_match: str | None, if_unmodified_since: str | None, status: int
+) -> None:
+    request = Download(
+        "abc",
+        range="bytes=0-1",
+        if_match=if_match,
+        if_unmodified_since=if_unmodified_since,
+        if_none_match='"y"',
+    )
+    reply, span = request.reply(an_upload())
+    assert (reply.status, span is None) == (status, status == 412)
+
+
+def test_all_conditions_of_a_request_are_read() -> None:
+    conditions = ("range", "if_range", "if_match", "if_none_match", "if_modified_since",
+                  "if_unmodified_since")  # fmt: skip
+    raw = [(name.replace("_", "-").encode(), b"x") for name in conditions]
+    assert parse_download("abc", Fields(raw)) == Download("abc", **dict.fromkeys(conditions, "x"))
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,12 @@ class Download:
     if_range: str | None = None
     if_none_match: str | None = None
     if_modified_since: str | None = None
+    if_match: str | None = None
+    if_unmodified_since: str | None = None
 
     def reply(self, upload: Upload) -> tuple[Reply, Span | None]:
-        """The head of the answer for a finished upload (200, 206, 304, 416), and which bytes follow
-        it, if any.
+        """The head of the answer for a finished upload (200, 206, 304, 412, 416), and which bytes
+        follow it, if any.
         """
         modified = upload.modified_at.replace(microsecond=0)
         validators = (
@@ -61,6 +63,8 @@ class Download:
             (b"last-modified", grammar.format_http_date(modified)),
             _CACHE,
         )
+        if self._is_changed(upload, modified):
+            return Reply(412, validators), None
         if self._is_unchanged(upload, modified):
             return Reply(304, validators), None
         headers = (
@@ -78,6 +82,14 @@ class Download:
             return Reply(416, (*headers, (b"content-range", b"bytes */%d" % length))), None
         content_range = (b"content-range", b"bytes %d-%d/%d" % (span.start, span.end - 1, length))
         return Reply(206, (*headers, content_range)), span
+
+    def _is_changed(self, upload: Upload, modified: datetime) -> bool:
+        """RFC 9110, section 13.2.2: If-Match counts before If-Unmodified-Since."""
+        if self.if_match is not None:
+            tags = {tag.strip() for tag in self.if_match.split(",")}
+            return "*" not in tags and _etag(upload).decode() not in tags
+        since = _parse_date(self.if_unmodified_since)
+        return since is not None and modified > since
 
     def _is_unchanged(self, upload: Upload, modified: datetime) -> bool:
         """RFC 9110, section 13.2.2: If-None-Match counts before If-Modified-Since."""
@@ -122,6 +134,8 @@ def parse_download(upload_id: str, fields: Fields) -> Download:
         if_range=fields.get(b"if-range"),
         if_none_match=fields.get(b"if-none-match"),
         if_modified_since=fields.get(b"if-modified-since"),
+        if_match=fields.get(b"if-match"),
+        if_unmodified_since=fields.get(b"if-unmodified-since"),
     )
 
 

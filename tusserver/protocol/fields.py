@@ -18,9 +18,11 @@ _KNOWN = frozenset(
         b"content-length",
         b"content-type",
         b"host",
+        b"if-match",
         b"if-modified-since",
         b"if-none-match",
         b"if-range",
+        b"if-unmodified-since",
         b"range",
         b"trailer",
         b"transfer-encoding",
@@ -35,7 +37,7 @@ _KNOWN = frozenset(
     }
 )
 # These are lists: several lines mean the same as one line with commas (RFC 9110, section 5.3).
-_LISTS = frozenset({b"if-none-match", b"trailer", b"upload-metadata"})
+_LISTS = frozenset({b"if-match", b"if-none-match", b"trailer", b"upload-metadata"})
 
 
 class Fields:
