@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from tusserver import sweeper as sweeper_module
 from tusserver.events.base import Event, UploadExpired
 from tusserver.lock.memory import MemoryLocker
 from tusserver.protocol.decision import Append
+from tusserver.protocol.errors import StorageUnavailable
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.rules import UploadsOptions
 from tusserver.store.file import FileStore
@@ -230,4 +232,55 @@ async def test_idle_uploads_are_synced_by_themselves(
     running = asyncio.create_task(server.sweeper.run(None))
     while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
         await asyncio.sleep(0.01)
+    running.cancel()
+
+
+async def test_what_cannot_be_looked_into_does_not_end_the_housekeeping(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "lost+found":
+            raise PermissionError(errno.EACCES, "told to fail")
+        return real(path)
+
+    real = os.scandir
+    (server.root / "lost+found").mkdir()
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    monkeypatch.setattr(os, "scandir", scandir)
+    await server.sweeper.sweep()
+    assert await server.ids() == ""
+
+
+async def test_an_upload_that_cannot_be_read_does_not_keep_others_from_being_swept(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    for letter in "abc":
+        await server.upload(letter, b"hello", 10)
+        server.age(letter, 25 * HOUR)
+    unreadable = server.root / f"{'b' * 32}.info"
+    unreadable.unlink()
+    unreadable.symlink_to(unreadable)
+    (server.root / ".tusserver" / "tmp" / f"{'d' * 32}.0").mkdir()
+    (server.root / f"{'e' * 32}.marker").touch()
+    report = await server.sweeper.sweep()
+    assert await server.ids() == "b"
+    assert [finding.kind for finding in report.leftovers] == ["marker-without-record"]
+    assert f"the upload {'b' * 32} could not be swept" in caplog.text
+
+
+async def test_housekeeping_outlives_any_failure(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError(errno.EMFILE, "told to fail"), StorageUnavailable()])
+    rounds = asyncio.Event()
+
+    async def sync_idle() -> None:
+        for failure in failures:
+            raise failure
+        rounds.set()
+
+    monkeypatch.setattr(server.uploads, "sync_idle", sync_idle)
+    running = asyncio.create_task(server.sweeper.run(0.01))
+    await asyncio.wait_for(rounds.wait(), 5)
     running.cancel()

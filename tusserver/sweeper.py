@@ -87,14 +87,17 @@ class Sweeper:
             # Looking also settles what a crash left, and starts the joining of a final upload that
             # is due.
             upload = await self._uploads.view(upload_id)
+            if not self._uploads.is_due(upload):
+                return
+            if dry_run or await self._uploads.expire(upload_id):
+                report.expired.append(upload_id)
+            else:
+                report.in_use.append(upload_id)
         except (UploadNotFound, UploadDamaged):
             return  # Gone meanwhile; or a matter for `verify`, which asks a person.
-        if not self._uploads.is_due(upload):
-            return
-        if dry_run or await self._uploads.expire(upload_id):
-            report.expired.append(upload_id)
-        else:
-            report.in_use.append(upload_id)
+        except TusError:
+            # One that cannot be read must not keep the others from being swept.
+            _logger.exception("the upload %s could not be swept", upload_id)
 
     async def _sweep_leftovers(self, report: SweepReport, *, dry_run: bool) -> None:
         store = self._uploads.store
@@ -121,17 +124,17 @@ class Sweeper:
         due = loop.time() + min(_FIRST_SWEEP, interval or 0)
         while True:
             await asyncio.sleep(min(SYNC_INTERVAL, interval or SYNC_INTERVAL))
-            await self._uploads.sync_idle()
-            if interval is not None and loop.time() >= due:
-                await self._sweep_and_log()
-                due = loop.time() + interval
+            try:
+                await self._uploads.sync_idle()
+                if interval is not None and loop.time() >= due:
+                    due = loop.time() + interval
+                    await self._sweep_and_log()
+            except Exception:
+                # Whatever it was, the next round comes: nothing else would start this task again.
+                _logger.exception("housekeeping failed; it is tried again")
 
     async def _sweep_and_log(self) -> None:
-        try:
-            report = await self.sweep()
-        except TusError:
-            _logger.exception("sweeping failed; it is tried again at the next interval")
-            return
+        report = await self.sweep()
         if report.expired or report.leftovers:
             _logger.info(
                 "swept: %d expired, %d leftovers", len(report.expired), len(report.leftovers)

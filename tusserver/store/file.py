@@ -205,3 +205,8 @@ class FileStore:
 
     async def mend(self, finding: Finding) -> bool:
         return await self._call(self._inspection.mend, finding)
+
+
+def _next_batch(items: Iterator[_T]) -> list[_T]:
+    with storage_errors():
+        return list(islice(items, _IDS_PER_STEP))
