@@ -39,8 +39,9 @@ class Settler:
         try:
             return await self.open(upload_id)
         except (StorageFull, StorageFailed):
-            # What is certain can be told even if the rest cannot be settled now.
-            return upload
+            # What is certain can be told even if the rest cannot be settled now; a sync that failed
+            # has changed it.
+            return await self._store.get(upload_id)
         finally:
             await lock.release()
 

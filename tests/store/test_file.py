@@ -480,6 +480,62 @@ async def test_a_sync_that_fails_at_the_end_acknowledges_nothing(
         with pytest.raises(StorageFailed):
             await append(store, an_upload(), ScriptedBody(b"helloworld"))
     assert not (await store.get(ID)).is_finished
+    # Whoever syncs again is told that all is well, but the bytes are gone for all anybody knows.
+    assert (await store.open(ID)).offset == 0
+    await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    assert (await store.get(ID)).is_finished
+
+
+@pytest.mark.parametrize("plan", [Append(), Append(checksum=sha1(b"lost"))])
+async def test_with_sync_patch_bytes_whose_sync_failed_are_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch, plan: Append
+) -> None:
+    store = a_store(root, Sync.PATCH)
+    await store.start()
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"safe"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
+        with pytest.raises(StorageFailed):
+            await append(store, an_upload(), ScriptedBody(b"lost"), plan)
+    assert (await store.open(ID)).offset == 4
+
+
+async def test_an_idle_sync_that_fails_goes_back_to_the_last_good_one(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    await append(store, an_upload(), ScriptedBody(b"safe"))
+    await store.sync(ID)
+    await append(store, an_upload(), ScriptedBody(b"lost"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
+        with pytest.raises(StorageFailed):
+            await store.sync(ID)
+    assert (await store.open(ID)).offset == 4
+
+
+async def test_a_sync_that_fails_while_settling_goes_back_to_the_last_good_one(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    await crashed_append(root, store, Append(), b"helloworld")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
+        with pytest.raises(StorageFailed):
+            await store.open(ID)
+    assert (await store.open(ID)).offset == 0
+
+
+async def test_without_room_for_the_note_no_byte_is_lost(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", FailingDisk(os.replace, errno.ENOSPC))
+        with pytest.raises(StorageFull):
+            await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    assert (await store.open(ID)).is_finished
 
 
 async def test_a_sync_that_fails_in_the_background_goes_back_to_the_last_good_one(

@@ -174,13 +174,26 @@ class UploadFolder:
         self, upload_id: str, record: Record, former: bytes, descriptor: int, offset: int
     ) -> None:
         """Brings the bytes up to `offset` to the disk and then notes it in the record; the order is
-        the promise.
+        the promise. For one who is alone with the file: bytes that did not get there are cut off.
+        """
+        try:
+            self.sync_data(descriptor)
+        except OSError:
+            file_record.cut_unsynced(record, descriptor)
+            raise
+        self.write_note(upload_id, record, former, offset)
+
+    def sync_data(self, descriptor: int) -> None:
+        """Brings the bytes to the disk if syncing is on.
+
+        Raises OSError: then the kernel has dropped what it could not write and calls it clean, so
+        that no later sync can be believed.
         """
         if self.keeps_notes:
             filesystem.sync_data(descriptor)
-        self._write_note(upload_id, record, former, offset)
 
-    def _write_note(self, upload_id: str, record: Record, former: bytes, offset: int) -> None:
+    def write_note(self, upload_id: str, record: Record, former: bytes, offset: int) -> None:
+        """Notes that the bytes up to `offset` are on the disk."""
         record.tusserver.synced = Synced(self.boot_id, offset) if self.keeps_notes else None
         self.layout.write_record(upload_id, record, former)
 
@@ -248,7 +261,7 @@ class UploadFolder:
             finally:
                 temporary.unlink(missing_ok=True)
             record.size, record.size_is_deferred = length, False
-            self._write_note(upload_id, record, former, length)
+            self.write_note(upload_id, record, former, length)
             for partial in partials:
                 self.forget_waiting_final(partial.upload_id, upload_id)
         return self.load(upload_id)

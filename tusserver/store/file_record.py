@@ -9,6 +9,7 @@ everything under `tusserver`; each of those has a sensible meaning when it is mi
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,6 +118,12 @@ def new_record(upload: Upload, data_path: Path, info_path: Path, synced: Synced 
             synced=synced,
         ),
     )
+
+
+def cut_unsynced(record: Record, descriptor: int) -> None:
+    """Takes away the bytes of a data file behind its note, after a sync failed."""
+    if record.synced is not None:
+        os.ftruncate(descriptor, min(record.synced.offset, os.fstat(descriptor).st_size))
 
 
 def decode(content: bytes) -> Record:

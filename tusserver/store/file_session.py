@@ -116,21 +116,18 @@ class AppendSession:
 
         Raises StorageFull, StorageFailed.
         """
-        offset = self.offset
         with storage_errors():
-            try:
-                self._note(offset)
-            except OSError:
-                # The kernel drops what it could not write and calls it clean: only the last note is
-                # certain.
-                self._is_doubtful = True
-                raise
+            self._note(self.offset)
         self._last_sync = time.monotonic()
 
     def _note(self, offset: int) -> None:
-        self._folder.note_synced(
-            self._upload_id, self._record, self._former, self._descriptor, offset
-        )
+        try:
+            self._folder.sync_data(self._descriptor)
+        except OSError:
+            # Cut off at the end: a write may be running.
+            self._is_doubtful = True
+            raise
+        self._folder.write_note(self._upload_id, self._record, self._former, offset)
 
     def complete(self, outcome: Outcome, late: Checksum | None) -> Appended:
         """Ends the session after the body has, with the checksum of its trailer if there was one.
@@ -145,7 +142,7 @@ class AppendSession:
                 self._make_durable()
                 modified_at = datetime.fromtimestamp(os.fstat(self._descriptor).st_mtime, UTC)
         finally:
-            os.close(self._descriptor)
+            self._close()
         upload = file_record.as_upload(
             self._upload_id, self._record, self.offset, modified_at, is_settled=True
         )
@@ -203,7 +200,13 @@ class AppendSession:
                     self._cut()
                 elif self._plan.is_staged:
                     self._folder.layout.remove_marker(self._upload_id)
-                elif self._is_doubtful and self._record.synced is not None:
-                    os.ftruncate(self._descriptor, self._record.synced.offset)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            if self._is_doubtful:
+                with storage_errors():
+                    file_record.cut_unsynced(self._record, self._descriptor)
         finally:
             os.close(self._descriptor)
