@@ -38,7 +38,7 @@ from tusserver.protocol.errors import (
     UploadNotFound,
 )
 from tusserver.protocol.termination import Terminate
-from tusserver.protocol.upload import Final, Partial
+from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.protocol.urls import UploadUrls
 from tusserver.rules import UploadsOptions, derive_capabilities
 from tusserver.store.base import Store
@@ -257,6 +257,40 @@ async def test_joining_that_fails_is_tried_again(
     await setting.uploads.view(final.upload_id)
     await setting.uploads._joiner.close()  # type: ignore[union-attr]
     assert (await setting.uploads.view(final.upload_id)).is_finished
+    assert setting.finished() == 1
+
+
+async def test_partials_that_finish_at_the_same_time_are_joined(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, joiner = setting.store, setting.uploads._joiner
+    assert joiner is not None
+    parts = [an_upload(letter * 32, 5, concat=Partial()) for letter in "pq"]
+    for part in parts:
+        await store.create(part)
+    first, second = (part.upload_id for part in parts)
+    final = an_upload("f" * 32, 10, concat=Final((first, second), "final;p q"))
+    await store.create(final)
+    await store.await_partials(final, parts)
+    has_looked, go_on, look = asyncio.Event(), asyncio.Event(), setting.uploads._settler.look
+
+    async def slow_look(upload_id: str) -> Upload:
+        upload = await look(upload_id)
+        if upload_id == second and not upload.is_finished:
+            has_looked.set()
+            await go_on.wait()
+        return upload
+
+    monkeypatch.setattr(setting.uploads._settler, "look", slow_look)
+    await append(store, parts[0], ScriptedBody(b"hello"))
+    await joiner.partial_finished(first)
+    await has_looked.wait()
+    await append(store, parts[1], ScriptedBody(b"world"))
+    await joiner.partial_finished(second)
+    await asyncio.sleep(0.02)
+    go_on.set()
+    await joiner.close()
+    assert (await store.get(final.upload_id)).is_finished
     assert setting.finished() == 1
 
 

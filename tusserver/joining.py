@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.concatenation import sum_lengths
-from tusserver.protocol.errors import TusError
+from tusserver.protocol.errors import TusError, UploadLocked
 from tusserver.protocol.upload import Final, Upload
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tusserver.store.base import ConcatenatingStore
 
 _logger = logging.getLogger("tusserver")
+
+_TURN = 5.0
+"""Seconds to wait for one who may have looked at the partials before the last one was finished."""
 
 
 class Joiner:
@@ -80,7 +83,7 @@ class Joiner:
     async def partial_finished(self, partial_id: str) -> None:
         """Starts the joining of whatever has waited for this partial."""
         for upload_id in await self._store.waiting_for(partial_id):
-            self._start(upload_id)
+            self._start(upload_id, wait=_TURN)
 
     async def _partials_of(self, upload: Upload) -> list[Upload] | None:
         """The partials of a final upload; None if one of them is gone."""
@@ -90,15 +93,16 @@ class Joiner:
         except TusError:
             return None
 
-    def _start(self, upload_id: str) -> None:
-        task = asyncio.create_task(self._join(upload_id))
+    def _start(self, upload_id: str, wait: float = 0) -> None:
+        task = asyncio.create_task(self._join(upload_id, wait))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _join(self, upload_id: str) -> None:
-        lock = await self._locker.try_acquire(upload_id)
-        if lock is None:
-            return  # Whoever holds it is joining, or ending it.
+    async def _join(self, upload_id: str, wait: float) -> None:
+        try:
+            lock = await self._locker.acquire(upload_id, wait)
+        except UploadLocked:
+            return  # Whoever holds it for so long is joining, or ending it.
         try:
             await self._join_locked(upload_id)
         except TusError:
