@@ -202,6 +202,42 @@ async def test_a_pending_final_is_as_young_as_its_youngest_partial(server: Serve
     assert await server.ids() == ""
 
 
+async def test_a_finished_partial_stays_while_a_final_waits_for_the_others(server: Server) -> None:
+    parts = [
+        await server.upload("p", b"one", 3, concat=Partial()),
+        await server.upload("q", b"tw", 3, concat=Partial()),
+    ]
+    ids = tuple(part.upload_id for part in parts)
+    final = await server.upload("f", b"", 6, concat=Final(ids, "final;p q"))
+    await server.store.await_partials(final, parts)
+    server.age("p", 25 * HOUR)
+    await server.sweeper.sweep()
+    assert await server.ids() == "fpq"
+    for letter in "fq":
+        server.age(letter, 25 * HOUR)
+    for _ in range(2):
+        await server.sweeper.sweep()
+    assert await server.ids() == ""
+
+
+async def test_a_final_does_not_expire_while_its_partials_cannot_be_looked_at(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(path: str | Path, **how: bool) -> os.stat_result:
+        if str(path).endswith("p" * 32):
+            raise OSError(errno.EIO, "told to fail")
+        return real(path, **how)
+
+    real = os.stat
+    await server.upload("p", b"on", 3, concat=Partial())
+    await server.upload("f", b"", 3, concat=Final(("p" * 32,), "final;p"))
+    server.age("f", 25 * HOUR)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", stat)
+        await server.sweeper.sweep()
+    assert await server.ids() == "fp"
+
+
 async def test_a_final_that_a_crash_left_pending_is_joined(server: Server) -> None:
     await server.upload("p", b"one", 3, concat=Partial())
     await server.upload("f", b"", 3, concat=Final(("p" * 32,), "final;p"))

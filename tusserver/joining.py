@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.concatenation import sum_lengths
-from tusserver.protocol.errors import TusError, UploadLocked
+from tusserver.protocol.errors import TusError, UploadDamaged, UploadLocked, UploadNotFound
 from tusserver.protocol.upload import Final, Upload
 
 if TYPE_CHECKING:
@@ -85,12 +85,16 @@ class Joiner:
         for upload_id in await self._store.waiting_for(partial_id):
             self._start(upload_id, wait=_TURN)
 
+    async def is_awaited(self, partial_id: str) -> bool:
+        """Whether a final upload still waits for this partial."""
+        return bool(await self._store.waiting_for(partial_id))
+
     async def _partials_of(self, upload: Upload) -> list[Upload] | None:
-        """The partials of a final upload; None if one of them is gone."""
+        """The partials of a final upload; None if one of them is gone for good."""
         assert isinstance(upload.concat, Final)
         try:
             return [await self._settler.look(upload_id) for upload_id in upload.concat.partials]
-        except TusError:
+        except (UploadNotFound, UploadDamaged):
             return None
 
     def _start(self, upload_id: str, wait: float = 0) -> None:

@@ -87,7 +87,7 @@ class Sweeper:
             # Looking also settles what a crash left, and starts the joining of a final upload that
             # is due.
             upload = await self._uploads.view(upload_id)
-            if not self._uploads.is_due(upload):
+            if not await self._uploads.is_due(upload):
                 return
             if dry_run or await self._uploads.expire(upload_id):
                 report.expired.append(upload_id)

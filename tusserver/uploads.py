@@ -134,10 +134,9 @@ class Uploads:
         partials.
         """
         try:
-            upload = await self._settler.look(upload_id)
+            return await self._follow(await self._settler.look(upload_id))
         except StorageFailed as error:
             raise StorageUnavailable from error
-        return await self._follow(upload)
 
     async def _follow(self, upload: Upload) -> Upload:
         return (
@@ -281,12 +280,21 @@ class Uploads:
         self._unsynced.discard(upload_id)
         self._tell(event)
 
-    def is_due(self, upload: Upload) -> bool:
-        """Whether the time of this upload, finished or not, is over."""
+    async def is_due(self, upload: Upload) -> bool:
+        """Whether the time of this upload, finished or not, is over.
+
+        A finished partial stays as long as a final upload waits for the others.
+        """
         now, retain = self._clock(), self.options.retain_finished
         if upload.is_finished and not isinstance(upload.concat, Partial):
             return retain is not None and upload.modified_at + retain <= now
-        return expiration.is_expired(upload, self.capabilities.expires_after, now)
+        if not expiration.is_expired(upload, self.capabilities.expires_after, now):
+            return False
+        return not (
+            upload.is_finished
+            and self._joiner is not None
+            and await self._joiner.is_awaited(upload.upload_id)
+        )
 
     async def expire(self, upload_id: str) -> bool:
         """Removes the upload if it is due and nobody uses it; says whether it did."""
@@ -295,7 +303,7 @@ class Uploads:
             return False
         try:
             upload = await self._follow(await self._settler.open(upload_id))
-            if not self.is_due(upload):
+            if not await self.is_due(upload):
                 return False
             await self._remove(upload_id, UploadExpired(upload_id))
             return True
