@@ -148,6 +148,44 @@ async def test_data_outside_of_the_root_is_never_touched(
     assert (root.parent / "outside").read_text() == "secret"
 
 
+@pytest.mark.parametrize("is_mounted", [True, False])
+async def test_an_upload_whose_data_a_hook_of_tusd_put_elsewhere_is_left_to_tusd(
+    store: FileStore, root: Path, *, is_mounted: bool
+) -> None:
+    await store.create(an_upload())
+    elsewhere = root.parent / "elsewhere"
+    if is_mounted:
+        (root / ID).rename(elsewhere)
+    else:
+        (root / ID).unlink()
+    written = record(root)
+    written["Storage"]["Path"] = str(elsewhere)
+    (root / f"{ID}.info").write_text(json.dumps(written))
+    for operation in (store.get, store.terminate):
+        with pytest.raises(UploadNotFound):
+            await operation(ID)
+    assert [finding async for finding in store.findings()] == []
+    assert record(root) == written
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+async def test_what_is_no_plain_file_has_no_offset(store: FileStore, root: Path, kind: str) -> None:
+    await store.create(an_upload())
+    (root / ID).unlink()
+    (root / ID).symlink_to(root.parent) if kind == "link" else (root / ID).mkdir()
+    with pytest.raises(StorageFailed):
+        await store.get(ID)
+    assert [finding.kind async for finding in store.findings()] == ["unreadable"]
+
+
+async def test_a_directory_that_is_named_like_a_record_is_none(
+    store: FileStore, root: Path
+) -> None:
+    (root / "results.info").mkdir()
+    assert [upload_id async for upload_id in store.ids()] == []
+    assert [finding async for finding in store.findings()] == []
+
+
 async def test_a_symbolic_link_is_not_followed(store: FileStore, root: Path) -> None:
     (root.parent / "outside").write_text("secret")
     await store.create(an_upload())

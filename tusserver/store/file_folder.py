@@ -13,6 +13,7 @@ What a crash can leave, and what makes it whole again (`open`, by the holder of 
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -120,6 +121,8 @@ class UploadFolder:
                 )
             except (FileNotFoundError, NotADirectoryError):
                 raise UploadNotFound from None
+            if not stat.S_ISREG(state.st_mode):
+                raise StorageFailed(f"{path.name} is not a plain file")
             if settled:
                 return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), after
 
@@ -232,7 +235,9 @@ class UploadFolder:
             with suppress(UploadDamaged):
                 record, _ = layout.read_record(upload_id)
             data = layout.data(upload_id, record)
-            existed = data.exists()
+            existed = os.path.lexists(data)
+            if not existed and record is not None and layout.lies_elsewhere(record):
+                raise UploadNotFound
             data.unlink(missing_ok=True)
             layout.remove_marker(upload_id)
             if layout.durable:
@@ -336,10 +341,10 @@ class UploadFolder:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    if entry.name.endswith(INFO):
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.append(f"{prefix}{entry.name}/")
+                    elif entry.name.endswith(INFO):
                         upload_id = prefix + entry.name.removesuffix(INFO)
                         # Other programs' files may be named like records.
                         if self.layout.is_possible(upload_id):
                             yield upload_id
-                    elif entry.is_dir(follow_symlinks=False):
-                        directories.append(f"{prefix}{entry.name}/")

@@ -150,19 +150,16 @@ class Inspection:
         except StorageFailed:
             return _Kind.UNREADABLE
         except UploadNotFound:
-            return None if self._lies_elsewhere(upload_id) else _Kind.NO_DATA
+            return _Kind.NO_DATA if self._is_leftover(upload_id) else None
         return None if upload.is_settled else _Kind.UNSETTLED
 
-    def _lies_elsewhere(self, upload_id: str) -> bool:
-        """tusd's hooks may have put the bytes outside of this directory; then the record is no
-        leftover.
-        """
+    def _is_leftover(self, upload_id: str) -> bool:
+        """A record without data: unless its data lies elsewhere (or would, were it mounted)."""
         try:
             record, _ = self._layout.read_record(upload_id)
         except (UploadNotFound, UploadDamaged):
             return False
-        path = self._layout.root / (record.storage.path if record.storage else "")
-        return not path.is_relative_to(self._layout.root) and path.exists()
+        return not self._layout.lies_elsewhere(record)
 
     def _mend_upload(self, upload_id: str) -> bool:
         kind = self._judge(upload_id)

@@ -24,7 +24,7 @@ from pathlib import Path
 from tusserver.protocol.errors import UploadNotFound
 from tusserver.protocol.urls import is_upload_id
 from tusserver.store import filesystem
-from tusserver.store.file_record import Record, decode, encode
+from tusserver.store.file_record import Record, Storage, decode, encode
 
 INFO, MARKER, DAMAGED = ".info", ".marker", ".damaged"
 # tusd's lock and stop files are not uploads either.
@@ -94,8 +94,19 @@ class Layout:
         beside = self._path(upload_id, "")
         if record is None or record.storage is None or record.storage.path in ("", str(beside)):
             return beside
-        path = Path(os.path.normpath(self.root / record.storage.path))
+        path = self._recorded(record.storage)
         return path if path.is_relative_to(self.root) and path.exists() else beside
+
+    def lies_elsewhere(self, record: Record) -> bool:
+        """Whether the record says that the bytes are outside of the root, as tusd's hooks may put
+        them. If they are not found beside it, it is not ours to remove.
+        """
+        return record.storage is not None and not self._recorded(record.storage).is_relative_to(
+            self.root
+        )
+
+    def _recorded(self, storage: Storage) -> Path:
+        return Path(os.path.normpath(self.root / storage.path))
 
     def is_possible(self, upload_id: str) -> bool:
         """Whether an upload of this store may have this id: it names no side file, and all its side
