@@ -308,6 +308,10 @@ async def test_idle_syncs_skip_what_is_gone_and_report_what_fails(
     await setting.uploads.sync_idle()
     assert not lock.release_requested
     await lock.release()
+    await append(setting.store, an_upload(), ScriptedBody(b"wor"))
+    await setting.uploads.sync_idle()
+    assert record(setting.root)["tusserver"]["synced"]["offset"] == 3
+    assert setting.uploads._unsynced == set()
 
 
 async def test_only_what_is_due_expires(setting: Setting) -> None:

@@ -30,6 +30,7 @@ from tusserver.protocol.errors import (
     InvalidConcat,
     ModifyFinal,
     StorageFailed,
+    StorageFull,
     StorageUnavailable,
     TusError,
     UnsupportedContentType,
@@ -320,17 +321,25 @@ class Uploads:
             return
         waiting, self._unsynced = self._unsynced, set()
         for upload_id in waiting:
-            lock = await self.locker.try_acquire(upload_id)
-            if lock is None:
-                continue  # Whoever holds it syncs as it writes, and puts the id back here.
             try:
-                await self.store.sync(upload_id)
+                await self._sync(self.store, upload_id)
             except UploadNotFound:
                 continue
-            except TusError:
+            except TusError as error:
+                if isinstance(error, StorageFull | StorageUnavailable):
+                    self._unsynced.add(upload_id)  # These pass.
                 _logger.exception("the upload %s could not be synced", upload_id)
-            finally:
-                await lock.release()
+
+    async def _sync(self, store: SyncingStore, upload_id: str) -> None:
+        lock = await self.locker.try_acquire(upload_id)
+        if lock is None:
+            # Perhaps somebody who writes, and syncs; perhaps one who only looks.
+            self._unsynced.add(upload_id)
+            return
+        try:
+            await store.sync(upload_id)
+        finally:
+            await lock.release()
 
     # Telling.
 
