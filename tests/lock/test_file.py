@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from tusserver.lock import file as file_module
 from tusserver.lock.base import LockerUnusable
 from tusserver.lock.file import FileLocker
+from tusserver.protocol.errors import UploadLocked
 
 pytestmark = pytest.mark.anyio
 
@@ -190,3 +192,22 @@ async def test_positions_of_locks_differ(locker: FileLocker) -> None:
     positions = {file_module._position(f"{number:032x}") for number in range(5000)}
     assert len(positions) == 5000
     assert max(positions) < 2**63 - 2
+
+
+async def test_a_bus_that_fails_harms_no_lock(
+    locker: FileLocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(directory: int) -> list[str]:
+        raise OSError(errno.EMFILE, "told to fail")
+
+    other = FileLocker(tmp_path)
+    await other.start()
+    held = await other.acquire("a", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", no_descriptor)
+        with pytest.raises(UploadLocked):
+            await locker.acquire("a", 0.1)
+    held.request_release("0" * 16)
+    await other.close()
+    await held.release()
+    await (await locker.acquire("a", 0)).release()

@@ -222,19 +222,22 @@ class FileLocker:
 
     def _tell_others(self, kind: bytes, upload_id: str) -> None:
         message = b"\0".join((kind, upload_id.encode(), self._token.encode()))
-        for name in os.listdir(self._workers):
-            if name != self._token:
-                self._send(name, message)
+        # Without a descriptor left nobody can be asked; the waiter looks again by itself.
+        with suppress(OSError):
+            for name in os.listdir(self._workers):
+                if name != self._token:
+                    self._send(name, message)
 
     def _send(self, name: str, message: bytes) -> None:
-        assert self._socket is not None
+        if self._socket is None:
+            return  # Closed while a lock was still held.
         try:
             self._socket.sendto(message, self._address(name))
         except ConnectionRefusedError:
             # Nobody listens there any more: the process is dead, and its name is never used again.
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._workers)
-        except (BlockingIOError, FileNotFoundError, PermissionError):
+        except OSError:
             pass  # Busy, just gone, or somebody else's; whoever waits looks again by itself.
 
     def _hear(self) -> None:
