@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tusserver.protocol.errors import (
     UploadNotFound,
 )
 from tusserver.protocol.upload import Final, Partial
-from tusserver.store import file_session
+from tusserver.store import file_session, filesystem
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
@@ -610,6 +611,59 @@ async def test_a_creation_that_fails_leaves_nothing(
         with pytest.raises(StorageFull):
             await store.create(an_upload())
     assert names(root) == set()
+
+
+async def test_a_creation_whose_last_sync_fails_leaves_nothing(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            filesystem, "sync_directory", FailingDisk(filesystem.sync_directory, errno.EIO, 1)
+        )
+        with pytest.raises(StorageFailed):
+            await store.create(an_upload())
+    assert names(root) == set()
+
+
+async def test_a_note_is_written_while_another_one_is_forgotten(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, final = an_upload("p" * 32, concat=Partial()), an_upload(concat=Final(("p" * 32,)))
+    moments, touch = iter([1]), Path.touch
+
+    def late_touch(path: Path, mode: int) -> None:
+        for _ in moments:
+            path.parent.rmdir()
+        touch(path, mode)
+
+    monkeypatch.setattr(Path, "touch", late_touch)
+    await store.await_partials(final, [part])
+    assert await store.waiting_for(part.upload_id) == [ID]
+
+
+async def test_a_cancelled_reader_leaves_no_descriptor(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(an_upload())
+    upload = (await append(store, an_upload(), ScriptedBody(b"helloworld"))).upload
+    opening, go_on, real = threading.Event(), threading.Event(), os.open
+
+    def slow_open(path: Path, flags: int, mode: int) -> int:
+        opening.set()
+        go_on.wait(5)
+        return real(path, flags, mode)
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", slow_open)
+        reader = asyncio.create_task(content(store, upload))
+        await asyncio.to_thread(opening.wait, 5)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        go_on.set()
+        await store.get(ID)
+    while len(os.listdir("/proc/self/fd")) > len(before):
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("plan", [Append(expected=2**62), Append(expected=2**62, declare=2**62)])

@@ -153,12 +153,16 @@ class FileStore:
         return await self._call(session.complete, outcome, late)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
-        descriptor = await self._call(self._open_for_reading, upload.upload_id)
+        opening = asyncio.ensure_future(self._call(self._open_for_reading, upload.upload_id))
+        try:
+            descriptor = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
         try:
             while start < end:
-                buffer = await self._call(
-                    filesystem.read_at, descriptor, min(_READ_SIZE, end - start), start
-                )
+                size = min(_READ_SIZE, end - start)
+                buffer = await self._call(_read_at, descriptor, size, start)
                 if not buffer:
                     raise UploadNotFound
                 start += len(buffer)
@@ -205,6 +209,17 @@ class FileStore:
 
     async def mend(self, finding: Finding) -> bool:
         return await self._call(self._inspection.mend, finding)
+
+
+def _close_opened(opening: asyncio.Future[int]) -> None:
+    """For a reader who was cancelled before the descriptor came."""
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result())
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    with storage_errors():
+        return filesystem.read_at(descriptor, size, offset)
 
 
 def _next_batch(items: Iterator[_T]) -> list[_T]:

@@ -80,7 +80,9 @@ class UploadFolder:
                 os.close(filesystem.open_file(data, layout.file_mode, create=True))
                 if layout.durable:
                     filesystem.sync_directory(data.parent)
-            except OSError:
+            except OSError as error:
+                if not isinstance(error, FileExistsError):
+                    data.unlink(missing_ok=True)
                 layout.info(upload.upload_id).unlink(missing_ok=True)
                 raise
 
@@ -301,9 +303,16 @@ class UploadFolder:
         """
         with storage_errors():
             for partial in partials:
-                directory = self.layout.waiting / escape(partial.upload_id)
-                directory.mkdir(mode=self.layout.directory_mode, exist_ok=True)
-                (directory / escape(upload.upload_id)).touch(self.layout.file_mode)
+                self._write_waiting_note(partial.upload_id, upload.upload_id)
+
+    def _write_waiting_note(self, partial_id: str, final_id: str) -> None:
+        directory = self.layout.waiting / escape(partial_id)
+        while True:
+            directory.mkdir(mode=self.layout.directory_mode, exist_ok=True)
+            # Whoever forgets another final at this moment drops the directory while it is empty.
+            with suppress(FileNotFoundError):
+                (directory / escape(final_id)).touch(self.layout.file_mode)
+                return
 
     def waiting_for(self, partial_id: str) -> list[str]:
         """The ids of the finals that wait for this partial."""
