@@ -339,8 +339,10 @@ class UploadFolder:
             if self.layout.is_possible(partial_id):
                 self.forget_waiting_final(partial_id, upload_id)
 
-    def ids(self) -> Iterator[str]:
-        """Walks the records; an upload that comes or goes meanwhile may be in it or not."""
+    def ids(self, suffix: str = INFO) -> Iterator[str]:
+        """Walks the records, or other side files; an upload that comes or goes meanwhile may be in
+        it or not.
+        """
         directories = [""]
         while directories:
             prefix = directories.pop()
@@ -352,8 +354,8 @@ class UploadFolder:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         directories.append(f"{prefix}{entry.name}/")
-                    elif entry.name.endswith(INFO):
-                        upload_id = prefix + entry.name.removesuffix(INFO)
+                    elif entry.name.endswith(suffix):
+                        upload_id = prefix + entry.name.removesuffix(suffix)
                         # Other programs' files may be named like records.
                         if self.layout.is_possible(upload_id):
                             yield upload_id

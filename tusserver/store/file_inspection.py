@@ -131,9 +131,8 @@ class Inspection:
         return True
 
     def _markers(self) -> Iterator[Finding]:
-        for path in self._layout.root.rglob(f"*{MARKER}"):
-            upload_id = str(path.relative_to(self._layout.root)).removesuffix(MARKER)
-            if self._layout.is_possible(upload_id) and not self._layout.info(upload_id).exists():
+        for upload_id in self._folder.ids(MARKER):
+            if not self._layout.info(upload_id).exists():
                 yield _Kind.NO_RECORD.finding(upload_id)
 
     def _mend_marker(self, upload_id: str) -> bool:
