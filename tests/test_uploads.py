@@ -9,7 +9,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tusserver.protocol.core import Head, Patch
 from tusserver.protocol.creation import Create
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import (
+    InvalidConcat,
     OffsetMismatch,
     StorageFull,
     StorageUnavailable,
@@ -238,6 +239,23 @@ async def test_a_creation_that_runs_out_of_room_leaves_nothing(
     request = Create(5, "", None, BodyHead(5, True, None, Trailer.ABSENT), URLS)
     with pytest.raises(StorageFull):
         await setting.uploads.create(request, ScriptedBody(b"hello"), setting.capabilities)
+    assert [upload_id async for upload_id in setting.store.ids()] == [ID]
+
+
+async def test_a_partial_that_goes_during_a_creation_is_a_wrong_header_and_no_missing_url(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = an_upload("p" * 32, 5, concat=Partial())
+    await setting.store.create(part)
+
+    async def too_late(upload: Upload, partials: Sequence[Upload]) -> None:
+        await setting.store.terminate(part.upload_id)
+
+    monkeypatch.setattr(setting.store, "await_partials", too_late)
+    body = BodyHead(0, is_labelled=False, checksum=None, trailer=Trailer.ABSENT)
+    request = Create(None, "", Final((part.upload_id,), "final;p"), body, URLS)
+    with pytest.raises(InvalidConcat):
+        await setting.uploads.create(request, ScriptedBody(), setting.capabilities)
     assert [upload_id async for upload_id in setting.store.ids()] == [ID]
 
 

@@ -245,7 +245,10 @@ class Uploads:
     ) -> tuple[Upload, Outcome]:
         if isinstance(upload.concat, Final):
             assert self._joiner is not None
-            return await self._joiner.begin(upload, partials), Outcome.COMPLETE
+            try:
+                return await self._joiner.begin(upload, partials), Outcome.COMPLETE
+            except UploadNotFound as error:
+                raise InvalidConcat("a partial upload has just been removed") from error
         if plan is None:
             return upload, Outcome.COMPLETE
         return await self._store_body(upload, plan, body, lock)
