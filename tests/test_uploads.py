@@ -165,6 +165,29 @@ async def test_a_cancelled_request_keeps_what_arrived_and_lets_go(setting: Setti
     assert await setting.patch(5, ScriptedBody(b"world")) == 204
 
 
+async def test_a_request_that_is_cancelled_twice_has_ended_when_it_ends(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_terminating, go_on, terminate = asyncio.Event(), asyncio.Event(), setting.store.terminate
+
+    async def slow_terminate(upload_id: str) -> None:
+        is_terminating.set()
+        await go_on.wait()
+        await terminate(upload_id)
+
+    monkeypatch.setattr(setting.store, "terminate", slow_terminate)
+    task = asyncio.create_task(setting.uploads.terminate(Terminate(ID)))
+    await is_terminating.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [upload_id async for upload_id in setting.store.ids()] == []
+
+
 async def test_a_cancelled_termination_is_carried_out(setting: Setting) -> None:
     request = asyncio.create_task(setting.uploads.terminate(Terminate(ID)))
     await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial as bind
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -376,7 +377,10 @@ async def _uncancelled(section: Coroutine[None, None, _T], body: RequestBody | N
     except asyncio.CancelledError:
         if body is not None:
             body.interrupt(Outcome.CANCELLED)
-        await asyncio.wait({task})
+        while not task.done():
+            # Some frameworks cancel again and again until the request has ended.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # Nobody is left to hear of it.
         raise
