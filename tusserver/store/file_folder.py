@@ -12,6 +12,7 @@ What a crash can leave, and what makes it whole again (`open`, by the holder of 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -124,7 +125,7 @@ class UploadFolder:
             except (FileNotFoundError, NotADirectoryError):
                 raise UploadNotFound from None
             if not stat.S_ISREG(state.st_mode):
-                raise StorageFailed(f"{path.name} is not a plain file")
+                raise OSError(errno.EINVAL, "this is no plain file", str(path))
             if settled:
                 return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), after
 
