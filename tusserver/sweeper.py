@@ -95,9 +95,6 @@ class Sweeper:
                 report.in_use.append(upload_id)
         except (UploadNotFound, UploadDamaged):
             return  # Gone meanwhile; or a matter for `verify`, which asks a person.
-        except TusError:
-            # One that cannot be read must not keep the others from being swept.
-            _logger.exception("the upload %s could not be swept", upload_id)
 
     async def _sweep_leftovers(self, report: SweepReport, *, dry_run: bool) -> None:
         store = self._uploads.store

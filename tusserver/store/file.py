@@ -220,8 +220,3 @@ def _close_opened(opening: asyncio.Future[int]) -> None:
 def _read_at(descriptor: int, size: int, offset: int) -> bytes:
     with storage_errors():
         return filesystem.read_at(descriptor, size, offset)
-
-
-def _next_batch(items: Iterator[_T]) -> list[_T]:
-    with storage_errors():
-        return list(islice(items, _IDS_PER_STEP))
