@@ -302,7 +302,8 @@ async def test_an_upload_that_cannot_be_read_does_not_keep_others_from_being_swe
     report = await server.sweeper.sweep()
     assert await server.ids() == "b"
     assert [finding.kind for finding in report.leftovers] == ["marker-without-record"]
-    assert f"the upload {'b' * 32} could not be swept" in caplog.text
+    # With the words of the system, which say what to do.
+    assert f"{'b' * 32} could not be swept: [Errno 40]" in caplog.text
 
 
 async def test_housekeeping_outlives_any_failure(

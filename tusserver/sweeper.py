@@ -48,7 +48,7 @@ async def _survived(upload_id: str, report: SweepReport) -> AsyncIterator[None]:
     try:
         yield
     except TusError as error:
-        _logger.warning("%s could not be swept: %s", upload_id, error.__cause__ or error)
+        _logger.warning("%s could not be swept: %s", upload_id, error.reason)
         report.failed.append(upload_id)
 
 

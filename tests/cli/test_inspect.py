@@ -202,7 +202,7 @@ def test_verify_goes_on_after_what_cannot_be_mended(tus: Tus, store: Path) -> No
     entries = {entry["upload_id"]: entry for entry in verify(store, code=1)}
     assert entries[good]["outcome"] == "mended"
     assert (entries[stuck]["outcome"], entries[unreadable]["outcome"]) == ("failed", "failed")
-    assert "Is a directory" in str(entries[stuck]["reason"])
+    assert "this is no plain file" in str(entries[stuck]["reason"])
     assert entries[unreadable]["kind"] == "unreadable"
     assert "Too many levels" in run(store, "verify", code=1).stdout
     assert "1 failed" in run(store, "sweep", code=1).stdout

@@ -153,8 +153,7 @@ def path_below_root(scope: Scope) -> str:
 
 def _log_refusal(scope: Scope, error: TusError) -> None:
     what = f"{scope['method']} {quote(scope['path'])}: {error.code}"
-    # The library's own words, which the client is not told.
-    _logger.error("%s: %s", what, error.__cause__ or error.message)
+    _logger.error("%s: %s", what, error.reason)
 
 
 def _log_access(scope: Scope, client: Client, status: int, seconds: float) -> None:

@@ -48,6 +48,14 @@ class TusError(Exception):
         """One sentence for a person."""
         return str(self.args[0])
 
+    @property
+    def reason(self) -> str:
+        """What is behind it, in the words of whoever failed first: for the log, not for clients."""
+        cause: BaseException = self
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return str(cause)
+
 
 # 400: the request itself is wrong; sending it again unchanged cannot help.
 
