@@ -311,11 +311,19 @@ class Life(RuleBasedStateMachine):
         due = {
             upload_id
             for upload_id, known in self.known.items()
-            if known.is_expired and not known.is_gone
+            if known.is_expired and not known.is_gone and not self._is_awaited(upload_id)
         }
         assert set(report.expired) == due
         for upload_id in due:
             self.known[upload_id].is_gone = True
+
+    def _is_awaited(self, upload_id: str) -> bool:
+        """Whether it is a finished partial that a final upload needs as soon as others are."""
+        return self.known[upload_id].is_finished and any(
+            final.parts is not None and final.length is None and upload_id in final.parts
+            for final in self.known.values()
+            if not final.is_gone
+        )
 
     # What they see.
 
@@ -339,9 +347,8 @@ class Life(RuleBasedStateMachine):
     def _see_final(self, upload_id: str, known: Known, headers: dict[str, str]) -> None:
         assert known.parts is not None
         parts = [self.known[part] for part in known.parts]
-        if known.length is None and all(
-            part.is_finished and not part.is_gone and not part.is_old for part in parts
-        ):
+        # What waits for the others does not expire.
+        if known.length is None and all(part.is_finished and not part.is_gone for part in parts):
             data = b"".join(part.data for part in parts)
             if len(data) > MAX_SIZE:
                 assert "upload-offset" not in headers

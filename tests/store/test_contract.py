@@ -335,4 +335,6 @@ async def test_waiting_finals_are_remembered_until_they_are_joined(store: FullSt
     assert sorted(await store.waiting_for("p" * 32)) == ["a" * 32, "b" * 32]
     await store.concatenate(finals[0], [partial])
     assert list(await store.waiting_for("p" * 32)) == ["b" * 32]
+    await store.terminate("b" * 32)
+    assert list(await store.waiting_for("p" * 32)) == []
     assert list(await store.waiting_for("q" * 32)) == []

@@ -113,6 +113,7 @@ class MemoryStore:
         self._entry(upload_id)
         del self._entries[upload_id]
         self._waiting.pop(upload_id, None)
+        self._forget_waiting(upload_id)
 
     async def concatenate(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
         entry = self._entry(upload.upload_id)
@@ -121,10 +122,13 @@ class MemoryStore:
         entry.upload = replace(
             entry.upload, offset=len(data), length=len(data), modified_at=self._clock()
         )
-        for finals in self._waiting.values():
-            if upload.upload_id in finals:
-                finals.remove(upload.upload_id)
+        self._forget_waiting(upload.upload_id)
         return entry.upload
+
+    def _forget_waiting(self, final_id: str) -> None:
+        for finals in self._waiting.values():
+            while final_id in finals:
+                finals.remove(final_id)
 
     async def await_partials(self, upload: Upload, partials: Sequence[Upload]) -> None:
         for partial in partials:
