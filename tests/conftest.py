@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers import serving
+from tests.servers import DIRECT, serving
 from tests.tus import Tus
+from tusserver.serving import connection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
 
 Serve = Callable[..., Tus]
 """Starts a server with these settings; it is stopped at the end of the test."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--direct",
+        action="store_true",
+        help="bodies of any size go past the event loop, where only large ones do otherwise",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--direct"):
+        # Also for the servers that are started as processes.
+        os.environ[DIRECT] = "1"
+        connection.DIRECT_MIN = 0
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from tusserver.protocol.decision import Outcome
 from tusserver.protocol.errors import Header
-from tusserver.store.base import BodyInterrupted
+from tusserver.store.base import BodyInterrupted, DirectBody
 
 
 class ScriptedBody:
@@ -24,6 +24,10 @@ class ScriptedBody:
         self._room: int | None = None
         self.trailers = trailers
         self.interrupted_by: Outcome | None = None
+
+    @property
+    def direct(self) -> DirectBody | None:
+        return None
 
     def bound(self, limit: int | None) -> None:
         self._room = limit

@@ -102,6 +102,21 @@ def free_port() -> int:
         return port
 
 
+DIRECT = "TUSSERVER_TEST_DIRECT"
+"""The variable by which `pytest --direct` reaches servers that are processes."""
+_DIRECT_MAIN = (
+    "from tusserver.cli.main import main; from tusserver.serving import connection; "
+    "connection.DIRECT_MIN = 0; main()"
+)
+
+
+def tusserver_command() -> list[str]:
+    """The command `tusserver`, with bodies of the kind that is tested."""
+    if DIRECT in os.environ:
+        return [sys.executable, "-c", _DIRECT_MAIN]
+    return [sys.executable, "-m", "tusserver"]
+
+
 class ProcessServer:
     """`tusserver` as a process of its own, on one port for all its lives."""
 
@@ -110,7 +125,7 @@ class ProcessServer:
         self.port = free_port()
         self.log = upload_dir.parent / f"{upload_dir.name}.log"
         self._command = [
-            sys.executable, "-m", "tusserver", "--port", str(self.port),
+            *tusserver_command(), "--port", str(self.port),
             "--upload-dir", str(upload_dir), "--no-access-log", *options,
         ]  # fmt: skip
         self._tls = tls

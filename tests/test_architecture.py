@@ -33,7 +33,7 @@ LAYERS = {
 }
 # What each layer may use besides the layers below it.
 PURE = {
-    "__future__", "base64", "collections", "dataclasses", "datetime", "email", "enum",
+    "__future__", "base64", "collections", "dataclasses", "datetime", "email", "enum", "functools",
     "google_crc32c", "hashlib", "posixpath", "re", "typing", "urllib", "zlib",
 }  # fmt: skip
 NEVER = {

@@ -14,6 +14,7 @@ from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
 from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import UploadsOptions
 from tusserver.settings import Settings, SettingsError
+from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.uploads import Uploads
 
@@ -69,7 +70,12 @@ def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploa
     """The use cases over the store and the locks that the settings name. Raises SettingsError."""
     store = FileStore(
         settings.upload_dir,
-        FileStoreOptions(Sync(settings.sync), settings.file_perms, settings.dir_perms),
+        FileStoreOptions(
+            Sync(settings.sync),
+            settings.file_perms,
+            settings.dir_perms,
+            Placement(settings.file_calls),
+        ),
     )
     options = UploadsOptions(
         max_size=settings.max_size,

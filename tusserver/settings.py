@@ -173,6 +173,13 @@ class Settings:
         "the system has it.",
         choices=("auto", "file", "memory"),
     )
+    file_calls: str = _setting(
+        "auto",
+        STORAGE,
+        "Where calls of the file system are made: at once as long as they are fast (auto), always "
+        "so (inline), or in threads (threads).",
+        choices=("auto", "inline", "threads"),
+    )
     file_perms: int = _setting(
         "0664", STORAGE, "Permissions of new files, before the umask.", kind="mode"
     )

@@ -221,7 +221,7 @@ class Uploads:
         upload, plan = request.decide(secrets.token_hex(16), partials, capabilities, self._clock())
         lock = await self.locker.acquire(upload.upload_id, 0)
         try:
-            await self.store.create(upload)
+            upload = await self.store.create(upload)
             self._tell(UploadCreated(upload))
             try:
                 upload, outcome = await self._fill(upload, plan, partials, body, lock)

@@ -464,7 +464,11 @@ def test_a_dropped_rest_does_not_count_as_head(tus: Tus) -> None:
 # Clients that vanish or do not read.
 
 
-def test_a_client_that_vanished_is_told_of_after_its_last_byte() -> None:
+def test_a_client_that_vanished_is_told_of_after_its_last_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Else nobody reads before the application does.
+    monkeypatch.setattr(connection, "DIRECT_MIN", 1000)
     messages: list[Message] = []
     outcomes: list[Outcome] = []
     ended = threading.Event()

@@ -15,6 +15,7 @@ from tusserver.store.base import (
     SyncingStore,
     TerminatingStore,
 )
+from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.store.memory import MemoryStore
 
@@ -27,8 +28,9 @@ class FullFileStore(FullStore, SyncingStore, InspectingStore, Protocol):
     """What the file store is, besides."""
 
 
-def _file_store(sync: Sync) -> Callable[[Path], FullStore]:
-    return lambda directory: FileStore(directory / "uploads", FileStoreOptions(sync))
+def _file_store(sync: Sync, calls: Placement = Placement.AUTO) -> Callable[[Path], FullStore]:
+    options = FileStoreOptions(sync, calls=calls)
+    return lambda directory: FileStore(directory / "uploads", options)
 
 
 STORES: dict[str, Callable[[Path], FullStore]] = {
@@ -36,6 +38,8 @@ STORES: dict[str, Callable[[Path], FullStore]] = {
     "file-none": _file_store(Sync.NONE),
     "file-finish": _file_store(Sync.FINISH),
     "file-patch": _file_store(Sync.PATCH),
+    "file-inline": _file_store(Sync.FINISH, Placement.INLINE),
+    "file-threads": _file_store(Sync.FINISH, Placement.THREADS),
 }
 
 

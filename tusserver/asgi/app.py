@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
     from tusserver.uploads import Uploads
 
@@ -113,15 +113,35 @@ class _Uploads(BaseRoute):
         await self._app(scope, receive, send)
 
 
+class _WholeServer(Starlette):
+    """Starlette, but for requests to uploads as long as nobody has added a middleware.
+
+    The way through its layers costs as much as the rest of a small request, and does nothing for
+    it.
+    """
+
+    def __init__(self, uploads: _Uploads, *others: BaseRoute, lifespan: Lifespan[Any]) -> None:
+        super().__init__(routes=[uploads, *others], lifespan=lifespan)
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.user_middleware:
+            match, child_scope = self._uploads.matches(scope)
+            if match is Match.FULL:
+                scope.update(child_scope, app=self)
+                return await self._uploads.handle(scope, receive, send)
+        return await super().__call__(scope, receive, send)
+
+
 def whole_server(app: Application, base_path: str) -> Starlette:
     """A Starlette application that serves uploads at `base_path` and says so at `/`."""
     path = base_path.rstrip("/")
     uploads = _Uploads(path, app)
     if not path:
-        return Starlette(routes=[uploads], lifespan=app.lifespan)
+        return _WholeServer(uploads, lifespan=app.lifespan)
 
     async def greeting(request: Request) -> Response:
         location = f"{request.scope.get('root_path', '')}{path}/"
         return PlainTextResponse(f"This is tusserver. Point a tus client at {location}\n")
 
-    return Starlette(routes=[uploads, Route("/", greeting)], lifespan=app.lifespan)
+    return _WholeServer(uploads, Route("/", greeting), lifespan=app.lifespan)

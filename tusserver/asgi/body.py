@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
     from tusserver.protocol.errors import Header
+    from tusserver.store.base import DirectBody
+    from tusserver.uploads import RequestBody
 
 EXTENSION = "tusserver"
 
@@ -42,6 +44,12 @@ class RequestExtension(Protocol):
         """The client has gone away; nobody reads the answer."""
         ...
 
+    def direct_body(
+        self, scope: Scope, receive: Receive, idle_timeout: float
+    ) -> RequestBody | None:
+        """The body of this request as one that can be had past the event loop, where it can."""
+        ...
+
     def abandon_body(self) -> None:
         """The rest of the body will not come or is not wanted: the connection is of no more use."""
         ...
@@ -51,6 +59,16 @@ def request_extension(scope: Scope) -> RequestExtension | None:
     """The extension of this request if its server has one."""
     extension: RequestExtension | None = (scope.get("extensions") or {}).get(EXTENSION)
     return extension
+
+
+def body_of(scope: Scope, receive: Receive, idle_timeout: float) -> RequestBody:
+    """The body of this request: direct where the server offers that, else as a stream.
+
+    `idle_timeout` is how many seconds a client may send nothing while bytes are awaited.
+    """
+    extension = request_extension(scope)
+    direct = None if extension is None else extension.direct_body(scope, receive, idle_timeout)
+    return StreamBody(scope, receive, idle_timeout) if direct is None else direct
 
 
 class StreamBody:
@@ -73,6 +91,11 @@ class StreamBody:
         hand them over.
         """
         return () if self._extension is None else self._extension.trailers
+
+    @property
+    def direct(self) -> DirectBody | None:
+        """Messages come by way of the event loop only."""
+        return None
 
     def bound(self, limit: int | None) -> None:
         """From now on at most `limit` bytes are given out, then reading raises TOO_LONG."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from tusserver.asgi.answer import Responder, refusal
-from tusserver.asgi.body import StreamBody, request_extension
+from tusserver.asgi.body import body_of, request_extension
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.download import send_download
 from tusserver.asgi.proxy import Client, TrustedProxies
@@ -29,7 +29,7 @@ from tusserver.protocol.urls import UploadUrls, is_host
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from tusserver.uploads import Uploads
+    from tusserver.uploads import RequestBody, Uploads
 
 _logger = logging.getLogger("tusserver")
 _access_logger = logging.getLogger("tusserver.access")
@@ -123,8 +123,8 @@ class TusEndpoint:
                 assert_never(request)
         await responder.reply(reply)
 
-    def _body(self, scope: Scope, receive: Receive) -> StreamBody:
-        return StreamBody(scope, receive, self._options.idle_timeout)
+    def _body(self, scope: Scope, receive: Receive) -> RequestBody:
+        return body_of(scope, receive, self._options.idle_timeout)
 
     def _urls(self, scope: Scope, client: Client) -> UploadUrls:
         origin = ""

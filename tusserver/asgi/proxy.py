@@ -52,6 +52,8 @@ class TrustedProxies:
             if address not in (EVERYBODY, UNIX_SOCKET)
         ]
 
+        self._trusts_somebody = bool(self._everybody or self._unix or self._networks)
+
     def __contains__(self, address: str) -> bool:
         """`address` of a peer; empty for one on a unix socket."""
         if self._everybody:
@@ -69,6 +71,10 @@ class TrustedProxies:
         """The client of this request: as the connection shows it, or as trusted proxies tell it."""
         peer = scope.get("client")
         address: str = peer[0] if peer else ""
+        if not self._trusts_somebody:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            host = hosts[0].decode("latin-1").strip(" \t") if len(hosts) == 1 else ""
+            return Client(address, scope.get("scheme", "http"), host)
         values = _values(scope["headers"])
         direct = Client(address, scope.get("scheme", "http"), values.get(b"host", ""))
         return self._forwarded(direct, values) if address in self else direct

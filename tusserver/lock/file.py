@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -255,6 +256,7 @@ class FileLocker:
                 self._freed[upload_id].set()
 
 
+@lru_cache(maxsize=256)
 def _position(upload_id: str) -> int:
     """The byte that stands for this upload; the uppermost positions are kept free for the probe."""
     return (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
-from email.utils import format_datetime
+from functools import lru_cache
 
 MAX_INTEGER = 2**63 - 1
 OFFSET_OCTET_STREAM = "application/offset+octet-stream"
@@ -25,6 +25,11 @@ _KEY = re.compile(r"[!-+\--:<-~]+", re.ASCII)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
 _URL = re.compile(r"[!-~]+", re.ASCII)
 _CHECKSUM = re.compile(r"([!-~]+) ([!-~]+)", re.ASCII)
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = (
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+)  # fmt: skip
 
 MetadataPairs = tuple[tuple[str, bytes], ...]
 """Keys and decoded values in the order in which the client gave them; keys are unique."""
@@ -45,6 +50,7 @@ def parse_integer(value: str) -> int:
     return number
 
 
+@lru_cache(maxsize=64)
 def parse_metadata(value: str) -> MetadataPairs:
     """The pairs of `Upload-Metadata` (creation extension); an empty value gives no pairs.
 
@@ -133,4 +139,8 @@ def list_tokens(value: str) -> tuple[str, ...]:
 
 def format_http_date(moment: datetime) -> bytes:
     """The IMF-fixdate of an aware moment (RFC 9110, 5.6.7), as `Upload-Expires` wants it."""
-    return format_datetime(moment.astimezone(UTC), usegmt=True).encode()
+    now = moment.astimezone(UTC)
+    return (
+        f"{_DAYS[now.weekday()]}, {now.day:02} {_MONTHS[now.month - 1]} {now.year:04} "
+        f"{now.hour:02}:{now.minute:02}:{now.second:02} GMT"
+    ).encode()

@@ -4,7 +4,7 @@ store makes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Upload:
     metadata: str = ""
     concat: Partial | Final | None = None
     is_settled: bool = True
+    origin: object = field(default=None, compare=False, repr=False)
+    """What the store that made this value wants to find again when it is handed back."""
 
     @property
     def is_finished(self) -> bool:

@@ -29,12 +29,12 @@ from tusserver.asgi.body import EXTENSION
 from tusserver.protocol.capabilities import TUS_RESUMABLE
 from tusserver.protocol.decision import Outcome
 from tusserver.serving.cycle import Cycle
+from tusserver.serving.direct import HAS_DIRECT
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from tusserver.protocol.errors import Header
 
 MAX_HEAD = 128 * 1024
 """Bytes that the head of a request, or its trailers, may have."""
@@ -45,6 +45,8 @@ HEAD_TIMEOUT = 30.0
 LINGER_TIMEOUT, LINGER_SILENCE = 30.0, 5.0
 """Seconds for which an unwanted body is read and dropped: altogether, and without a byte."""
 _LINGER_AT_SHUTDOWN = 0.5
+DIRECT_MIN = 128 * 1024
+"""Bytes of a body above which it is worth to be read by a thread."""
 _FRAMING = 4
 """Bytes around the name and the value of a field: a colon, a blank, and the end of the line."""
 _NO_UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
@@ -86,6 +88,8 @@ class TusConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self.cycle is not None:
+            self.cycle.break_off(Outcome.DISCONNECTED)
         super().connection_lost(exc)
         running = self._running
         if running is not None and not running.response_complete:
@@ -161,9 +165,14 @@ class TusConnection(HttpToolsProtocol):
             if self._is_upgrade:
                 self._is_upgrade = False
                 rest = self._head_without_upgrade() + bytes(rest)
-                self.parser = httptools.HttpRequestParser(self)
+                self._renew_parser()
             if rest:
                 self._feed(rest)
+
+    def _renew_parser(self) -> None:
+        """A parser that expects the head of a request next."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _head_without_upgrade(self) -> bytes:
         """The head of the current request as if its client had not asked for another protocol."""
@@ -234,7 +243,6 @@ class TusConnection(HttpToolsProtocol):
     def _begin_cycle(self, version: str) -> None:
         former = self.cycle
         self.cycle = Cycle(
-            unread=_content_length(self.headers),
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -250,10 +258,21 @@ class TusConnection(HttpToolsProtocol):
         )
         self.scope["extensions"] = {EXTENSION: self.cycle}  # type: ignore[dict-item]
         if former is None or former.response_complete:
+            self._offer_direct(version)
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _offer_direct(self, version: str) -> None:
+        """Stops reading before the rest of a large body comes, so that a thread may read it.
+
+        Whoever wants it as a stream nevertheless makes the transport go on.
+        """
+        is_plain = HAS_DIRECT and self.scheme == "http" and version == "1.1"
+        if is_plain and (self.cycle.unread or 0) > DIRECT_MIN:
+            self.cycle.offers_direct = True
+            self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         self._raw_size = 0
@@ -268,6 +287,10 @@ class TusConnection(HttpToolsProtocol):
         self._is_in_body = False
         self.cycle.more_body = False
         self.cycle.message_event.set()
+        if self.cycle.offers_direct:
+            # All of it was here already. What comes next is of interest again, if only the end.
+            self.cycle.offers_direct = False
+            self.flow.resume_reading()
 
     # The ends.
 
@@ -277,6 +300,10 @@ class TusConnection(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self._linger()
             return
+        if cycle.is_taken_over:
+            # The parser still believes to be inside the body.
+            self._renew_parser()
+            self._is_in_body = False
         if cycle.must_linger:
             # The body has ended after all, while the answer was on its way.
             self.transport.close()
@@ -355,17 +382,3 @@ class TusConnection(HttpToolsProtocol):
             self._stop_parsing(408)
         else:
             self.transport.close()
-
-
-def _content_length(headers: list[Header]) -> int | None:
-    """The announced length of the body in bytes, 0 if the framing allows none, None if it is
-    chunked.
-
-    The parser has refused everything else than digits, and more than one of either.
-    """
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-        if name == b"transfer-encoding":
-            return None
-    return 0

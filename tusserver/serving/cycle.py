@@ -10,15 +10,27 @@ does not hold its answer for ever.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tusserver.protocol.decision import Outcome
+from tusserver.serving.direct import DirectBody
+from tusserver.serving.framing import Framing
 from tusserver.serving.sockets import unsent_in_kernel
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+    from collections.abc import Iterable
+
+    from starlette.types import Receive, Scope
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveEvent,
+        ASGISendEvent,
+        HTTPResponseBodyEvent,
+        HTTPResponseStartEvent,
+    )
     from uvicorn.server import ServerState
 
     from tusserver.protocol.errors import Header
@@ -37,18 +49,24 @@ class Cycle(RequestResponseCycle):
     before the connection is closed.
     """
 
-    def __init__(self, *, unread: int | None, server_state: ServerState, **arguments: Any) -> None:
-        """`unread` is the announced length of the body in bytes, None if it is not announced."""
+    def __init__(self, *, server_state: ServerState, **arguments: Any) -> None:
         super().__init__(default_headers=[], **arguments)
         self._server_state = server_state
+        self._loop = asyncio.get_running_loop()
+        self._framing = Framing(is_head=self.scope["method"] == "HEAD")
+        self._unsent = b""
         self.trailers: list[Header] = []
         self.body_outcome = Outcome.DISCONNECTED
         self.must_linger = False
-        self._unread = unread
+        self.unread = _content_length(self.scope["headers"])
+        """Bytes of the body that have not come yet; None if their number is not announced."""
         self._is_broken_off = False
         self._is_abandoned = False
         self._is_half_closed = False
         self._is_end_told = False
+        self.offers_direct = False
+        self.is_taken_over = False
+        self._direct: DirectBody | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -57,14 +75,14 @@ class Cycle(RequestResponseCycle):
 
     def awaits(self, size: int) -> bool:
         """Whether so many bytes that come next are all of this body."""
-        is_counted = self._unread is not None and not self.response_complete
-        return is_counted and size <= (self._unread or 0)
+        is_counted = self.unread is not None and not self.response_complete
+        return is_counted and size <= (self.unread or 0)
 
     def take(self, body: bytes) -> int:
         """Adds bytes that came in, and returns how many wait to be received."""
         self.body += body
-        if self._unread is not None:
-            self._unread -= len(body)
+        if self.unread is not None:
+            self.unread -= len(body)
         self.message_event.set()
         return len(self.body)
 
@@ -74,6 +92,8 @@ class Cycle(RequestResponseCycle):
             self.body_outcome = outcome
             self._is_broken_off = True
             self.message_event.set()
+            if self.is_taken_over and self._direct is not None:
+                self._direct.interrupt(outcome)
 
     def half_close(self) -> None:
         """The client sends nothing more; whether it still reads will show when it is answered."""
@@ -85,11 +105,49 @@ class Cycle(RequestResponseCycle):
         """The application waits no longer for the rest of the body, and neither shall we."""
         self._is_abandoned = True
 
-    async def receive(self) -> ASGIReceiveEvent:
-        """The next bytes of the body; only when there are none left, what ended it."""
+    def direct_body(self, scope: Scope, receive: Receive, idle_timeout: float) -> DirectBody | None:
+        """The body as one that can be had past the event loop, if more of it is to come."""
+        if not self.offers_direct or not self.unread:
+            return None
+        self._direct = DirectBody(scope, receive, idle_timeout, self)
+        return self._direct
+
+    def take_over(self) -> tuple[int, bytes, int]:
+        """A descriptor to read the body from, the bytes that are here already, and how many are to
+        come. From here on neither transport nor parser see any of it.
+
+        Without a descriptor (-1) when the connection is gone, see `early_end`.
+        """
+        self._ask_for_body()
+        self.is_taken_over = True
+        head, self.body = bytes(self.body), bytearray()
+        try:
+            descriptor = os.dup(self.transport.get_extra_info("socket").fileno())
+        except OSError:
+            descriptor, self.disconnected = -1, True
+        return descriptor, head, self.unread or 0
+
+    @property
+    def early_end(self) -> Outcome | None:
+        """Why no more of the body is to be read, if so."""
+        return self.body_outcome if self._is_broken_off or self.disconnected else None
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """As uvicorn's; the descriptor of a direct body is freed at the end."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            if self._direct is not None:
+                self._direct.close()
+
+    def _ask_for_body(self) -> None:
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next bytes of the body; only when there are none left, what ended it."""
+        self._ask_for_body()
         while not self._has_news():
             self.flow.resume_reading()
             self.message_event.clear()
@@ -114,26 +172,58 @@ class Cycle(RequestResponseCycle):
         """As ASGI says; raises nothing when the client is gone."""
         if self.flow.write_paused and not self.disconnected:
             await self._wait_for_reader()
-        if message["type"] != "http.response.start":
-            return await super().send(message)
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start" and not self.response_started:
+            self._start_response(message)
+        elif message["type"] == "http.response.body" and self._is_responding():
+            self._go_on_responding(message)
+        else:
+            raise RuntimeError(f"{message['type']} has no place here")
+
+    def _is_responding(self) -> bool:
+        return self.response_started and not self.response_complete
+
+    def _start_response(self, message: HTTPResponseStartEvent) -> None:
+        self.response_started = True
+        self.must_linger = self.more_body and not (self.keep_alive and self._is_rest_small())
+        self.waiting_for_100_continue = False
         # Not those of the beginning of the request: among them is the Date of the answer.
-        self.default_headers = self._server_state.default_headers
-        if self.more_body and not (self.keep_alive and self._is_rest_small()):
-            self.must_linger = True
-            # For the head of the answer the connection is one to be closed; for the base class,
-            # which would close it with bytes of the client still on their way, and so destroy the
-            # answer (RFC 9112, 9.6), it is not.
-            self.keep_alive = False
-            await super().send(message)
-            self.keep_alive = True
-            return None
-        return await super().send(message)
+        headers = [*self._server_state.default_headers, *message.get("headers", ())]
+        closes = self.must_linger or not self.keep_alive
+        self._unsent = self._framing.head(message["status"], headers, closes=closes)
+        self.keep_alive = self.keep_alive and not self._framing.asks_to_close
+        # Together with the body if that comes at once, as it does mostly.
+        self._loop.call_soon(self._send_head)
+
+    def _send_head(self) -> None:
+        if self._unsent and not self.transport.is_closing():
+            self.transport.write(self._unsent)
+            self._unsent = b""
+
+    def _go_on_responding(self, message: HTTPResponseBodyEvent) -> None:
+        is_last = not message.get("more_body", False)
+        data = self._unsent + self._framing.body(message.get("body", b""), is_last=is_last)
+        self._unsent = b""
+        if data:
+            self.transport.write(data)
+        if not is_last:
+            return
+        self.response_complete = True
+        self.message_event.set()
+        # With bytes of the client still on their way a close would destroy the answer (RFC 9112,
+        # 9.6): `must_linger`, and the connection sees to it.
+        if not self.keep_alive and not self.must_linger:
+            self.transport.close()
+        self.on_response()
 
     def _is_rest_small(self) -> bool:
         """The client is going to send the rest of the body, and it is not worth a connection."""
-        if self._unread is None or self._is_abandoned or self.waiting_for_100_continue:
+        if self.unread is None or self._is_abandoned or self.waiting_for_100_continue:
             return False
-        return self._unread <= _DRAINED_SILENTLY
+        if self.is_taken_over:
+            return False  # The parser does not know where the rest begins.
+        return self.unread <= _DRAINED_SILENTLY
 
     async def _wait_for_reader(self) -> None:
         unread = self._unread_answer()
@@ -152,3 +242,17 @@ class Cycle(RequestResponseCycle):
     def _unread_answer(self) -> int:
         """Bytes of answers that wait for the client, here and (where it tells) in the kernel."""
         return self.transport.get_write_buffer_size() + unsent_in_kernel(self.transport)
+
+
+def _content_length(headers: Iterable[Header]) -> int | None:
+    """The announced length of the body in bytes, 0 if the framing allows none, None if it is
+    chunked.
+
+    The parser has refused everything else than digits, and more than one of either.
+    """
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+        if name == b"transfer-encoding":
+            return None
+    return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from tusserver.serving.connection import TusConnection
+from tusserver.serving.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -109,6 +110,7 @@ def serve(
         ssl_certfile=options.certificate,
         ssl_keyfile=options.key,
     )
+    keep_freed_memory()
     server = Server(config, lifeline)
     try:
         server.run(sockets=sockets)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from tusserver.protocol.checksum import Checksum
+    from tusserver.protocol.checksum import Buffer, Checksum
     from tusserver.protocol.decision import Append, Outcome
     from tusserver.protocol.upload import Upload
 
@@ -47,6 +47,40 @@ class Body(Protocol):
         """Makes reading raise this outcome, also for one who waits for bytes right now."""
         ...
 
+    @property
+    def direct(self) -> DirectBody | None:
+        """The same body as one that can be had past the event loop, where it can."""
+        ...
+
+
+class DirectBody(Body, Protocol):
+    """A body that a thread can take straight from the connection, past the event loop.
+
+    A store that uses this calls `ready`, then `drain` in a thread, and so on until `drain` returns
+    True; it does not call `read` then.
+    """
+
+    async def ready(self) -> None:
+        """Returns when there may be bytes to drain; at once the first time.
+
+        Raises BodyInterrupted.
+        """
+        ...
+
+    @property
+    def is_slow(self) -> bool:
+        """So little comes that draining it takes no time worth a thread."""
+        ...
+
+    def drain(self, sink: Callable[[Buffer], None]) -> bool:
+        """Blocking, for a thread unless the body `is_slow`: gives `sink` the bytes as they come,
+        each buffer valid during the call only.
+
+        Returns True at the end of the body, False to be called again when it is `ready`. Raises
+        BodyInterrupted, and what `sink` raises.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -68,9 +102,10 @@ class Store(Protocol):
         """Frees what `start` took."""
         ...
 
-    async def create(self, upload: Upload) -> None:
-        """Adds this upload, which has no bytes yet. Raises StorageFull or StorageFailed, and then
-        nothing is left of it.
+    async def create(self, upload: Upload) -> Upload:
+        """Adds this upload, which has no bytes yet, and returns it as it is stored.
+
+        Raises StorageFull or StorageFailed, and then nothing is left of it.
         """
         ...
 
@@ -92,7 +127,8 @@ class Store(Protocol):
     async def append(
         self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
     ) -> Appended:
-        """Stores the bytes of `body` behind `upload.offset`, and keeps to `plan`.
+        """Stores the bytes of `body` behind `upload.offset`, and keeps to `plan`. `upload` is what
+        `create` or `open` has returned to the holder of the lock.
 
         A body that breaks off leaves what had arrived, unless the plan has a checksum or an
         announced trailer, then nothing. For a plan with a trailer `late_checksum` is asked after

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -26,10 +25,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.store import filesystem
+from tusserver.store.calls import Calls, Placement
 from tusserver.store.file_folder import UploadFolder
 from tusserver.store.file_inspection import Inspection
 from tusserver.store.file_layout import Layout
-from tusserver.store.file_writer import Writer
+from tusserver.store.file_writer import DirectWriter, StreamWriter
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _T = TypeVar("_T")
 
-_THREADS = 32
 _READ_SIZE = 512 * 1024
 _IDS_PER_STEP = 256
 
@@ -71,10 +70,7 @@ class FileStoreOptions:
     sync: Sync = Sync.FINISH
     file_mode: int = 0o664
     directory_mode: int = 0o775
-
-
-def _new_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="tusserver-store")
+    calls: Placement = Placement.AUTO
 
 
 class FileStore:
@@ -103,7 +99,7 @@ class FileStore:
             boot_id=filesystem.boot_id() if boot_id is None else boot_id,
         )
         self._inspection = Inspection(self._folder)
-        self._threads = _new_threads()
+        self._calls = Calls(options.calls)
 
     async def start(self) -> None:
         """Creates the directory if it is missing.
@@ -114,20 +110,26 @@ class FileStore:
 
     async def close(self) -> None:
         """Ends the threads; the store may be started again."""
-        self._threads.shutdown(wait=False)
-        # Costs nothing until it is used.
-        self._threads = _new_threads()
+        self._calls.close()
 
     async def _call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """One whole operation in one thread."""
         call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._calls.threads, call)
 
-    async def create(self, upload: Upload) -> None:
-        await self._call(self._folder.create, upload)
+    async def _quick_call(
+        self, is_quick: bool, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """One whole operation, on the event loop if it is a quick one and the file system fast."""
+        if is_quick:
+            return await self._calls.make(function, *args, **kwargs)
+        return await self._call(function, *args, **kwargs)
+
+    async def create(self, upload: Upload) -> Upload:
+        return await self._quick_call(not self._layout.durable, self._folder.create, upload)
 
     async def get(self, upload_id: str) -> Upload:
-        return await self._call(self._folder.load, upload_id)
+        return await self._quick_call(True, self._folder.load, upload_id)
 
     async def open(self, upload_id: str) -> Upload:
         return await self._call(self._folder.open, upload_id)
@@ -135,8 +137,13 @@ class FileStore:
     async def append(
         self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
     ) -> Appended:
-        session = await self._call(self._folder.begin_append, upload, plan)
-        writer = Writer(session, self._threads, body)
+        is_quick = self._folder.begins_at_once(upload)
+        session = await self._quick_call(is_quick, self._folder.begin_append, upload, plan)
+        writer = (
+            StreamWriter(session, self._calls, body)
+            if body.direct is None
+            else DirectWriter(session, self._calls, body.direct)
+        )
         late = None
         try:
             outcome = await writer.write_all()
@@ -150,7 +157,8 @@ class FileStore:
         except TusError:
             await self._call(session.abandon, keeps_prefix=False)
             raise
-        return await self._call(session.complete, outcome, late)
+        is_quick = session.completes_at_once
+        return await self._quick_call(is_quick, session.complete, outcome, late)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
         opening = asyncio.ensure_future(self._call(self._open_for_reading, upload.upload_id))
@@ -181,11 +189,7 @@ class FileStore:
     async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
         """The items of a blocking iterator, some hundred per step in a thread."""
 
-        def step() -> list[_T]:
-            with storage_errors():
-                return list(islice(items, _IDS_PER_STEP))
-
-        while batch := await self._call(step):
+        while batch := await self._call(_next_batch, items):
             for item in batch:
                 yield item
 
@@ -220,3 +224,8 @@ def _close_opened(opening: asyncio.Future[int]) -> None:
 def _read_at(descriptor: int, size: int, offset: int) -> bytes:
     with storage_errors():
         return filesystem.read_at(descriptor, size, offset)
+
+
+def _next_batch(items: Iterator[_T]) -> list[_T]:
+    with storage_errors():
+        return list(islice(items, _IDS_PER_STEP))

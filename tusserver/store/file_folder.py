@@ -15,7 +15,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,17 +26,20 @@ from tusserver.protocol.upload import Final
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file_layout import INFO, escape, unescape
-from tusserver.store.file_record import Record, Synced
+from tusserver.store.file_record import Origin, Record, Synced
 from tusserver.store.file_session import AppendSession
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
     from tusserver.store.file_layout import Layout, Marker
+
+
+_ROOM_IS_KNOWN = 1.0
+"""Seconds for which the free space need not be asked for again by what takes little of it."""
 
 
 class UploadFolder:
@@ -51,6 +56,7 @@ class UploadFolder:
         self.syncs_each_append = syncs_each_append
         self.boot_id = boot_id
         self._shares_bytes = False
+        self._plenty, self._plenty_until = 0, 0.0
 
     def prepare(self) -> None:
         """Creates the directories and proves that they can be written. Raises StoreUnusable."""
@@ -62,7 +68,7 @@ class UploadFolder:
                 f"cannot store uploads in {self.layout.root}: {error.strerror}"
             ) from error
 
-    def create(self, upload: Upload) -> None:
+    def create(self, upload: Upload) -> Upload:
         """Record first, then the empty data file: see file_layout for the order."""
         layout = self.layout
         # A final upload that shares the bytes of its partials needs no room of its own.
@@ -73,26 +79,28 @@ class UploadFolder:
         synced = Synced(self.boot_id, 0) if self.keeps_notes else None
         data = layout.data(upload.upload_id)
         if os.path.lexists(data):
-            raise StorageFailed(f"there is a file {data.name} already")
+            raise StorageFailed(f"there is a file {os.path.basename(data)} already")
         record = file_record.new_record(upload, data, layout.info(upload.upload_id), synced)
         with storage_errors():
             try:
-                layout.write_record(upload.upload_id, record)
+                content = layout.write_record(upload.upload_id, record)
                 os.close(filesystem.open_file(data, layout.file_mode, create=True))
                 if layout.durable:
-                    filesystem.sync_directory(data.parent)
+                    filesystem.sync_directory(os.path.dirname(data))
             except OSError as error:
                 if not isinstance(error, FileExistsError):
-                    data.unlink(missing_ok=True)
-                layout.info(upload.upload_id).unlink(missing_ok=True)
+                    filesystem.remove(data)
+                filesystem.remove(layout.info(upload.upload_id))
                 raise
+        return replace(upload, origin=Origin(record, content))
 
     def load(self, upload_id: str) -> Upload:
         """The upload as it can be vouched for while others may be at work on it. Raises
         UploadNotFound, UploadDamaged.
         """
         with storage_errors():
-            record, _ = self.layout.read_record(upload_id)
+            origin = self.layout.read_record(upload_id)
+            record = origin.record
             size, modified_at, marker = self._consistent_state(upload_id, record)
         offset = self._vouched(record, size)
         is_settled = offset == size
@@ -100,7 +108,7 @@ class UploadFolder:
             offset, is_settled = min(marker.start, offset), False
         elif self._awaits_finish(record, offset):
             offset, is_settled = offset - 1, False
-        return file_record.as_upload(upload_id, record, offset, modified_at, is_settled=is_settled)
+        return file_record.as_upload(upload_id, origin, offset, modified_at, is_settled=is_settled)
 
     def _consistent_state(
         self, upload_id: str, record: Record
@@ -125,7 +133,7 @@ class UploadFolder:
             except (FileNotFoundError, NotADirectoryError):
                 raise UploadNotFound from None
             if not stat.S_ISREG(state.st_mode):
-                raise OSError(errno.EINVAL, "this is no plain file", str(path))
+                raise OSError(errno.EINVAL, "this is no plain file", path)
             if settled:
                 return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), after
 
@@ -204,9 +212,24 @@ class UploadFolder:
         self.layout.write_record(upload_id, record, former)
 
     def _refuse_too_long(self, length: int) -> None:
+        # Small ones need not ask each time: if they do not fit after all, the write says so.
+        now = time.monotonic()
+        if length < self._plenty and now < self._plenty_until:
+            return
         with storage_errors():
-            if length > filesystem.free_bytes(self.layout.root):
-                raise StorageFull(f"there is no room for {length} bytes; try again later")
+            free = filesystem.free_bytes(self.layout.root)
+        self._plenty, self._plenty_until = free // 100, now + _ROOM_IS_KNOWN
+        if length > free:
+            raise StorageFull(f"there is no room for {length} bytes; try again later")
+
+    def begins_at_once(self, upload: Upload) -> bool:
+        """Whether `begin_append` has nothing to bring to the disk first."""
+        if not isinstance(upload.origin, Origin):
+            return False
+        note = upload.origin.record.synced
+        if self.keeps_notes:
+            return note is not None and note.boot_id == self.boot_id
+        return note is None
 
     def begin_append(self, upload: Upload, plan: Append) -> AppendSession:
         """Opens the data file for the bytes of one body. Raises StorageFull when they are known not
@@ -241,15 +264,15 @@ class UploadFolder:
             existed = os.path.lexists(data)
             if not existed and record is not None and layout.lies_elsewhere(record):
                 raise UploadNotFound
-            data.unlink(missing_ok=True)
+            filesystem.remove(data)
             layout.remove_marker(upload_id)
             if layout.durable:
                 # A record without data can be told to be ours; data without a record cannot.
-                filesystem.sync_directory(data.parent)
+                filesystem.sync_directory(os.path.dirname(data))
             self._forget_notes(upload_id, record)
-            layout.info(upload_id).unlink(missing_ok=True)
+            filesystem.remove(layout.info(upload_id))
             if layout.durable:
-                filesystem.sync_directory(data.parent)
+                filesystem.sync_directory(os.path.dirname(data))
         if not existed:
             raise UploadNotFound
 
@@ -267,14 +290,14 @@ class UploadFolder:
                 record, former = layout.read_record(upload_id)
                 os.replace(temporary, layout.data(upload_id, record))
             finally:
-                temporary.unlink(missing_ok=True)
+                filesystem.remove(temporary)
             record.size, record.size_is_deferred = length, False
             self.write_note(upload_id, record, former, length)
             for partial in partials:
                 self.forget_waiting_final(partial.upload_id, upload_id)
         return self.load(upload_id)
 
-    def _join(self, path: Path, partials: Sequence[Upload]) -> int:
+    def _join(self, path: str, partials: Sequence[Upload]) -> int:
         """Writes the bytes of the partials to `path`, synced if syncing is on, and returns their
         number.
         """

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
+from tusserver.store import filesystem
 from tusserver.store.base import Finding
 from tusserver.store.file_layout import DAMAGED, INFO, MARKER, unescape
 from tusserver.store.filesystem import storage_errors
@@ -132,11 +133,13 @@ class Inspection:
 
     def _markers(self) -> Iterator[Finding]:
         for upload_id in self._folder.ids(MARKER):
-            if not self._layout.info(upload_id).exists():
+            if not os.path.exists(self._layout.info(upload_id)):
                 yield _Kind.NO_RECORD.finding(upload_id)
 
     def _mend_marker(self, upload_id: str) -> bool:
-        dead = self._layout.marker(upload_id).exists() and not self._layout.info(upload_id).exists()
+        dead = os.path.exists(self._layout.marker(upload_id)) and not os.path.exists(
+            self._layout.info(upload_id)
+        )
         if dead:
             self._layout.remove_marker(upload_id)
         return dead
@@ -164,10 +167,10 @@ class Inspection:
         kind = self._judge(upload_id)
         info = self._layout.info(upload_id)
         if kind is _Kind.DAMAGED:
-            os.rename(info, info.with_name(info.name + DAMAGED))
+            os.rename(info, info + DAMAGED)
         elif kind is _Kind.NO_DATA:
             self._layout.remove_marker(upload_id)
-            info.unlink(missing_ok=True)
+            filesystem.remove(info)
         elif kind is _Kind.UNSETTLED:
             self._folder.open(upload_id)
         elif kind is _Kind.UNREADABLE:

@@ -19,16 +19,19 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tusserver.protocol.errors import UploadNotFound
 from tusserver.protocol.urls import is_upload_id
 from tusserver.store import filesystem
-from tusserver.store.file_record import Record, Storage, decode, encode
+from tusserver.store.file_record import Origin, Record, Storage, decode, encode
 
 INFO, MARKER, DAMAGED = ".info", ".marker", ".damaged"
 # tusd's lock and stop files are not uploads either.
 _RESERVED = (INFO, MARKER, DAMAGED, ".lock", ".stop")
+_PRIVATE = ".tusserver"
+_TEMPORARY = f"{_PRIVATE}/tmp"
 _MAX_NAME = 230
 """Bytes that an id may take as a file name, so that the longest suffix still fits into 255."""
 
@@ -57,11 +60,11 @@ class Layout:
     @property
     def private(self) -> Path:
         """Our own directory; upload ids cannot name it, for they do not begin with a dot."""
-        return self.root / ".tusserver"
+        return self.root / _PRIVATE
 
     @property
     def temporary(self) -> Path:
-        return self.private / "tmp"
+        return self.root / _TEMPORARY
 
     @property
     def waiting(self) -> Path:
@@ -78,24 +81,24 @@ class Layout:
             for path in missing:
                 filesystem.sync_directory(path.parent)
 
-    def info(self, upload_id: str) -> Path:
+    def info(self, upload_id: str) -> str:
         """The path of the record. Raises UploadNotFound for an id that cannot be one of this
         store's.
         """
         return self._path(upload_id, INFO)
 
-    def marker(self, upload_id: str) -> Path:
+    def marker(self, upload_id: str) -> str:
         return self._path(upload_id, MARKER)
 
-    def data(self, upload_id: str, record: Record | None = None) -> Path:
+    def data(self, upload_id: str, record: Record | None = None) -> str:
         """The path of the bytes: where the record says, if that lies in the root and exists, else
         beside the record.
         """
         beside = self._path(upload_id, "")
-        if record is None or record.storage is None or record.storage.path in ("", str(beside)):
+        if record is None or record.storage is None or record.storage.path in ("", beside):
             return beside
         path = self._recorded(record.storage)
-        return path if path.is_relative_to(self.root) and path.exists() else beside
+        return str(path) if path.is_relative_to(self.root) and path.exists() else beside
 
     def lies_elsewhere(self, record: Record) -> bool:
         """Whether the record says that the bytes are outside of the root, as tusd's hooks may put
@@ -112,45 +115,44 @@ class Layout:
         """Whether an upload of this store may have this id: it names no side file, and all its side
         files have names.
         """
-        return (
-            is_upload_id(upload_id)
-            and not upload_id.endswith(_RESERVED)
-            and len(escape(upload_id)) <= _MAX_NAME
-        )
+        return _is_possible(upload_id)
 
-    def _path(self, upload_id: str, suffix: str) -> Path:
+    def _path(self, upload_id: str, suffix: str) -> str:
+        # Texts, because this is done several times for each request; a Path takes much longer.
         if not self.is_possible(upload_id):
             raise UploadNotFound
-        return self.root / f"{upload_id}{suffix}"
+        return f"{self.root}/{upload_id}{suffix}"
 
-    def new_temporary(self, upload_id: str) -> Path:
+    def new_temporary(self, upload_id: str) -> str:
         """A path that nobody else uses, from which one can tell the upload it is for."""
-        return self.temporary / f"{escape(upload_id)}.{secrets.token_hex(8)}"
+        return f"{self.root}/{_TEMPORARY}/{escape(upload_id)}.{secrets.token_hex(8)}"
 
-    def read_record(self, upload_id: str) -> tuple[Record, bytes]:
+    def read_record(self, upload_id: str) -> Origin:
         """The record and the content of its file. Raises UploadNotFound, UploadDamaged, OSError."""
         try:
-            with open(self.info(upload_id), "rb", buffering=0) as file:
-                content = file.read()
+            content = filesystem.read_file(self.info(upload_id))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise UploadNotFound from None
-        return decode(content), content
+        return Origin(decode(content), content)
 
-    def write_record(self, upload_id: str, record: Record, former: bytes | None = None) -> None:
-        """Replaces the record as a whole; unknown keys of `former` are kept. Raises OSError."""
+    def write_record(self, upload_id: str, record: Record, former: bytes | None = None) -> bytes:
+        """Replaces the record as a whole; unknown keys of `former` are kept. Returns the content of
+        the file. Raises OSError.
+        """
+        content = encode(record, former)
         filesystem.replace_file(
             self.info(upload_id),
-            encode(record, former),
+            content,
             self.new_temporary(upload_id),
             self.file_mode,
             durable=self.durable,
         )
+        return content
 
     def read_marker(self, upload_id: str) -> Marker | None:
         """The marker if one stands."""
         try:
-            with open(self.marker(upload_id), "rb", buffering=0) as file:
-                content = file.read()
+            content = filesystem.read_file(self.marker(upload_id))
         except (FileNotFoundError, NotADirectoryError):
             return None
         start, _, kind = content.decode("ascii", "replace").strip().partition(" ")
@@ -173,7 +175,16 @@ class Layout:
         )
 
     def remove_marker(self, upload_id: str) -> None:
-        self.marker(upload_id).unlink(missing_ok=True)
+        filesystem.remove(self.marker(upload_id))
+
+
+@lru_cache(maxsize=4096)
+def _is_possible(upload_id: str) -> bool:
+    return (
+        is_upload_id(upload_id)
+        and not upload_id.endswith(_RESERVED)
+        and len(escape(upload_id)) <= _MAX_NAME
+    )
 
 
 def escape(upload_id: str) -> str:

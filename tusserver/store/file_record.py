@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from tusserver.protocol.errors import UploadDamaged
 from tusserver.protocol.grammar import MAX_INTEGER, format_metadata, parse_metadata
 from tusserver.protocol.upload import Final, Partial, Upload
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 
@@ -97,7 +94,7 @@ class Record(
         return self.tusserver.synced
 
 
-def new_record(upload: Upload, data_path: Path, info_path: Path, synced: Synced | None) -> Record:
+def new_record(upload: Upload, data_path: str, info_path: str, synced: Synced | None) -> Record:
     """The record of an upload that is being created."""
     concat = upload.concat
     return Record(
@@ -110,7 +107,7 @@ def new_record(upload: Upload, data_path: Path, info_path: Path, synced: Synced 
         is_partial=isinstance(concat, Partial),
         is_final=isinstance(concat, Final),
         partial_uploads=list(concat.partials) if isinstance(concat, Final) else None,
-        storage=Storage(path=str(data_path), info_path=str(info_path)),
+        storage=Storage(path=data_path, info_path=info_path),
         tusserver=Additions(
             created_at=upload.created_at,
             metadata=upload.metadata,
@@ -146,10 +143,20 @@ def encode(record: Record, former: bytes | None = None) -> bytes:
     return _ENCODER.encode(fields)
 
 
+class Origin(NamedTuple):
+    """The record that an upload was made of, and the content of its file: for the holder of the
+    lock, who need not read it again.
+    """
+
+    record: Record
+    content: bytes
+
+
 def as_upload(
-    upload_id: str, record: Record, offset: int, modified_at: datetime, *, is_settled: bool
+    upload_id: str, origin: Origin, offset: int, modified_at: datetime, *, is_settled: bool
 ) -> Upload:
     """The upload that this record and the state of its data file stand for."""
+    record = origin.record
     concat: Partial | Final | None = None
     if record.is_partial:
         concat = Partial()
@@ -165,6 +172,7 @@ def as_upload(
         metadata=_metadata(record),
         concat=concat,
         is_settled=is_settled,
+        origin=origin,
     )
 
 

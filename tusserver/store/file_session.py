@@ -11,6 +11,7 @@ from tusserver.protocol.decision import Outcome
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import Appended
 from tusserver.store.file_layout import Marker
+from tusserver.store.file_record import Origin
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class AppendSession:
         self._start = upload.offset
         self.offset = upload.offset
         self._digest = None if plan.checksum is None else plan.checksum.start()
-        self._record, self._former = folder.layout.read_record(upload.upload_id)
+        origin = upload.origin
+        if not isinstance(origin, Origin):
+            origin = folder.layout.read_record(upload.upload_id)
+        self._record, self._former = origin
         self._last_sync = time.monotonic()
         self._is_doubtful = False
         self._has_failed = False
@@ -129,6 +133,17 @@ class AppendSession:
             raise
         self._folder.write_note(self._upload_id, self._record, self._former, offset)
 
+    @property
+    def completes_at_once(self) -> bool:
+        """Whether `complete` has nothing to read again and nothing to bring to the disk."""
+        return not self._plan.is_staged and not self._has_promised_more()
+
+    def _has_promised_more(self) -> bool:
+        note = self._record.synced
+        if note is None or note.offset >= self.offset:
+            return False
+        return self._folder.syncs_each_append or self.offset == self._record.length
+
     def complete(self, outcome: Outcome, late: Checksum | None) -> Appended:
         """Ends the session after the body has, with the checksum of its trailer if there was one.
 
@@ -143,8 +158,9 @@ class AppendSession:
                 modified_at = datetime.fromtimestamp(os.fstat(self._descriptor).st_mtime, UTC)
         finally:
             self._close()
+        origin = Origin(self._record, self._former)
         upload = file_record.as_upload(
-            self._upload_id, self._record, self.offset, modified_at, is_settled=True
+            self._upload_id, origin, self.offset, modified_at, is_settled=True
         )
         return Appended(upload, outcome)
 
@@ -183,10 +199,7 @@ class AppendSession:
         self.offset = self._start
 
     def _make_durable(self) -> None:
-        note = self._record.synced
-        if note is None or note.offset >= self.offset:
-            return
-        if self._folder.syncs_each_append or self.offset == self._record.length:
+        if self._has_promised_more():
             self._note(self.offset)
 
     def abandon(self, *, keeps_prefix: bool) -> None:

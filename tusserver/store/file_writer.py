@@ -1,24 +1,26 @@
-"""Feeds an AppendSession from the event loop: gathers while a thread writes, syncs in the
-background.
-"""
+"""Feeds an AppendSession from the event loop, and syncs in the background meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from tusserver.protocol.decision import Outcome
 from tusserver.store.base import BodyInterrupted
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from tusserver.protocol.checksum import Buffer
-    from tusserver.store.base import Body
+    from tusserver.store.base import Body, DirectBody
+    from tusserver.store.calls import Calls
     from tusserver.store.file_session import AppendSession
 
 _QUEUE_LIMIT = 1024 * 1024
 """Bytes that may wait while as many are being written; the client is not read from meanwhile."""
+
+
+_SMALL = 64 * 1024
+"""Bytes that are written at once, if writing is fast, instead of being passed to a thread."""
 
 
 class Writer:
@@ -28,14 +30,11 @@ class Writer:
     where the file ends, so nothing more may be written.
     """
 
-    def __init__(self, session: AppendSession, threads: ThreadPoolExecutor, body: Body) -> None:
+    def __init__(self, session: AppendSession, calls: Calls, body: Body) -> None:
         self._session = session
-        self._threads = threads
+        self._calls = calls
         self._body = body
         self._loop = asyncio.get_running_loop()
-        self._queue: list[Buffer] = []
-        self._queued = 0
-        self._writing: asyncio.Future[None] | None = None
         self._syncing: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
 
@@ -46,8 +45,7 @@ class Writer:
         """
         outcome = Outcome.COMPLETE
         try:
-            while buffer := await self._body.read():
-                await self._take(buffer)
+            await self._write_body()
         except BodyInterrupted as interruption:
             outcome = interruption.outcome
         await self.settle()
@@ -55,36 +53,22 @@ class Writer:
             raise self._error
         return outcome
 
+    @abstractmethod
+    async def _write_body(self) -> None:
+        """Returns at the end of the body; raises BodyInterrupted, or the first error."""
+
     async def settle(self) -> None:
         """Returns when no thread is at work on the session any more."""
-        while pending := [job for job in (self._writing, self._syncing) if job is not None]:
+        # Until each has taken itself off the list: the end of one may begin the next.
+        while pending := self._jobs():
             await asyncio.wait(pending)
 
-    async def _take(self, buffer: Buffer) -> None:
-        """Takes the next bytes, and waits while too many are under way."""
-        if self._error is not None:
-            raise self._error
-        self._queue.append(buffer)
-        self._queued += len(buffer)
-        if self._writing is None:
-            self._start_writing()
-        while self._writing is not None and self._queued > _QUEUE_LIMIT:
-            await asyncio.wait((self._writing,))
+    def _jobs(self) -> list[asyncio.Future[Any]]:
+        return [] if self._syncing is None else [self._syncing]
 
-    def _start_writing(self) -> None:
-        batch, self._queue, self._queued = self._queue, [], 0
-        self._writing = self._loop.run_in_executor(self._threads, self._session.write, batch)
-        self._writing.add_done_callback(self._wrote)
-
-    def _wrote(self, future: asyncio.Future[None]) -> None:
-        self._writing = None
-        self._note_error(future)
-        if self._error is not None:
-            return
-        if self._queue:
-            self._start_writing()
-        if self._syncing is None and self._session.is_sync_due():
-            self._syncing = self._loop.run_in_executor(self._threads, self._session.sync)
+    def _sync_if_due(self) -> None:
+        if self._syncing is None and self._error is None and self._session.is_sync_due():
+            self._syncing = self._loop.run_in_executor(self._calls.threads, self._session.sync)
             self._syncing.add_done_callback(self._synced)
 
     def _synced(self, future: asyncio.Future[None]) -> None:
@@ -96,3 +80,89 @@ class Writer:
         if error is not None and self._error is None:
             self._error = error
             self._body.interrupt(Outcome.CANCELLED)
+
+
+class StreamWriter(Writer):
+    """Gathers on the event loop while a thread writes: batches grow with the client's speed."""
+
+    def __init__(self, session: AppendSession, calls: Calls, body: Body) -> None:
+        super().__init__(session, calls, body)
+        self._queue: list[Buffer] = []
+        self._queued = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def _write_body(self) -> None:
+        while buffer := await self._body.read():
+            await self._take(buffer)
+
+    def _jobs(self) -> list[asyncio.Future[Any]]:
+        return [*super()._jobs(), *([] if self._writing is None else [self._writing])]
+
+    async def _take(self, buffer: Buffer) -> None:
+        """Takes the next bytes, and waits while too many are under way."""
+        if self._error is not None:
+            raise self._error
+        if self._writing is None and len(buffer) <= _SMALL and self._calls.is_inline("write"):
+            # A small body, or a slow client.
+            await self._calls.make(self._session.write, (buffer,))
+            self._sync_if_due()
+            return
+        self._queue.append(buffer)
+        self._queued += len(buffer)
+        if self._writing is None:
+            self._start_writing()
+        while self._writing is not None and self._queued > _QUEUE_LIMIT:
+            await asyncio.wait((self._writing,))
+
+    def _start_writing(self) -> None:
+        batch, self._queue, self._queued = self._queue, [], 0
+        self._writing = self._loop.run_in_executor(self._calls.threads, self._session.write, batch)
+        self._writing.add_done_callback(self._wrote)
+
+    def _wrote(self, future: asyncio.Future[None]) -> None:
+        self._writing = None
+        self._note_error(future)
+        if self._error is not None:
+            return
+        if self._queue:
+            self._start_writing()
+        self._sync_if_due()
+
+
+class DirectWriter(Writer):
+    """Lets a thread bring the bytes from the connection into the file, one buffer after another."""
+
+    def __init__(self, session: AppendSession, calls: Calls, body: DirectBody) -> None:
+        super().__init__(session, calls, body)
+        self._direct = body
+        self._draining: asyncio.Future[bool] | None = None
+
+    async def _write_body(self) -> None:
+        is_ended = False
+        while not is_ended:
+            await self._direct.ready()
+            if self._direct.is_slow:
+                is_ended = await self._calls.make(self._direct.drain, self._store)
+            else:
+                is_ended = await self._drain_in_thread()
+
+    async def _drain_in_thread(self) -> bool:
+        draining = self._draining = self._loop.run_in_executor(
+            self._calls.drainers, self._direct.drain, self._store
+        )
+        draining.add_done_callback(self._drained)
+        # Not cancelled with us: as long as the thread runs, its descriptors must stay open.
+        await asyncio.wait((draining,))
+        return draining.result()
+
+    def _drained(self, future: asyncio.Future[bool]) -> None:
+        self._draining = None
+
+    def _jobs(self) -> list[asyncio.Future[Any]]:
+        return [*super()._jobs(), *([] if self._draining is None else [self._draining])]
+
+    def _store(self, buffer: Buffer) -> None:
+        """In the thread that drains."""
+        self._session.write((buffer,))
+        if self._syncing is None and self._session.is_sync_due():
+            self._loop.call_soon_threadsafe(self._sync_if_due)

@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ _CANNOT_CLONE = frozenset(
 )
 _FICLONERANGE = 0x4020940D
 _MAX_BUFFERS = 512
+_SMALL_FILE = 64 * 1024
 _COPY_SIZE = 64 * 1024 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 UNKNOWN_BOOT = "unknown"
@@ -72,7 +73,7 @@ def boot_id() -> str:
 
 
 def open_file(
-    path: Path, mode: int = 0o664, *, create: bool = False, read_only: bool = False
+    path: str, mode: int = 0o664, *, create: bool = False, read_only: bool = False
 ) -> int:
     """A descriptor of a plain file, never through a symbolic link. `create`: it must not exist yet.
     Raises OSError.
@@ -82,7 +83,8 @@ def open_file(
         flags |= os.O_CREAT | os.O_EXCL
     if sys.platform == "win32":
         return os.open(path, flags | os.O_BINARY | os.O_NOINHERIT, mode)
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    # Something else than a plain file must not make us wait for its other side.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
 
 
 def set_modified(descriptor: int, moment: int) -> None:
@@ -91,6 +93,25 @@ def set_modified(descriptor: int, moment: int) -> None:
     """
     if os.utime in os.supports_fd:
         os.utime(descriptor, ns=(moment, moment))
+
+
+def read_file(path: str) -> bytes:
+    """All that is in a small file; nothing of what is no plain file. Raises OSError."""
+    descriptor = open_file(path, read_only=True)
+    try:
+        content = os.read(descriptor, _SMALL_FILE)
+        if len(content) == _SMALL_FILE:
+            while more := os.read(descriptor, _SMALL_FILE):
+                content += more
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Removes this file if it is there. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def sync_data(descriptor: int) -> None:
@@ -103,7 +124,7 @@ def sync_data(descriptor: int) -> None:
         os.fdatasync(descriptor)
 
 
-def sync_directory(directory: Path) -> None:
+def sync_directory(directory: str | Path) -> None:
     """Returns when the entries of this directory are on the disk."""
     if sys.platform == "win32":
         return  # Directories cannot be opened there; NTFS journals them.
@@ -153,7 +174,7 @@ def _behind(views: list[memoryview], written: int) -> list[memoryview]:
     return []
 
 
-def replace_file(path: Path, content: bytes, temporary: Path, mode: int, *, durable: bool) -> None:
+def replace_file(path: str, content: bytes, temporary: str, mode: int, *, durable: bool) -> None:
     """Puts `content` at `path` so that a reader, and a crash, see the old or the new one whole.
 
     With `durable` it is on the disk on return. `temporary` is on the same file system and is gone
@@ -169,10 +190,10 @@ def replace_file(path: Path, content: bytes, temporary: Path, mode: int, *, dura
             os.close(descriptor)
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
         raise
     if durable:
-        sync_directory(path.parent)
+        sync_directory(os.path.dirname(path))
 
 
 def append_copy(source: int, target: int, length: int, offset: int) -> None:
@@ -207,7 +228,7 @@ def _clone(source: int, target: int, length: int, offset: int) -> bool:
     return False
 
 
-def can_clone(temporary: Path) -> bool:
+def can_clone(temporary: str) -> bool:
     """Whether files can share bytes on the file system of this path, where there is no file yet."""
     source = open_file(temporary, create=True)
     try:
@@ -216,7 +237,7 @@ def can_clone(temporary: Path) -> bool:
         return _clone(source, source, 4096, 4096)
     finally:
         os.close(source)
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 def _copy_step(source: int, target: int, step: int, position: int, offset: int) -> int:

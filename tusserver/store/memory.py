@@ -49,8 +49,9 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to free."""
 
-    async def create(self, upload: Upload) -> None:
+    async def create(self, upload: Upload) -> Upload:
         self._entries[upload.upload_id] = _Entry(upload, bytearray())
+        return upload
 
     async def get(self, upload_id: str) -> Upload:
         return self._entry(upload_id).upload

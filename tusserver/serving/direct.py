@@ -1,0 +1,202 @@
+"""The direct body: from the socket straight to whoever stores the bytes, past the event loop.
+
+A worker thread reads into one large buffer, which it uses again and again, and hands each filling
+on; reading and writing leave the interpreter free for others. A client that falls silent costs no
+thread: the event loop waits for it, and lets a slow one gather some bytes before the next turn.
+
+The transport of the connection is paused meanwhile, and a duplicate of its descriptor is read,
+which the event loop can watch. The flag that says 'do not block' belongs to both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from tusserver.asgi.body import StreamBody
+from tusserver.protocol.decision import Outcome
+from tusserver.store.base import BodyInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope
+
+    from tusserver.protocol.checksum import Buffer
+    from tusserver.serving.cycle import Cycle
+
+BUFFER_SIZE = 1024 * 1024
+"""Bytes that are read at once: large enough to make system calls rare, small enough for the caches
+of the processor.
+"""
+PATIENCE = 0.02
+"""Seconds for which a thread waits for a client that was fast so far."""
+TURN = 0.25
+"""Seconds after which a thread lets other bodies have their turn."""
+SLOW, SLOW_RATE = 64 * 1024, 1024 * 1024
+"""Bytes of a turn, and bytes per second, below both of which a client counts as slow."""
+HELPING = 16 * 1024
+"""Bytes of a slow client that are left to gather in the socket, for a turn to be worth its cost."""
+LONGEST_GATHERING = 0.5
+"""Seconds after which even fewer are fetched: so long, HEAD may lag behind."""
+
+_local = threading.local()
+
+
+def _buffer() -> memoryview:
+    """The buffer of this thread; its memory is taken only as far as it is ever filled."""
+    try:
+        view: memoryview = _local.view
+    except AttributeError:
+        view = _local.view = memoryview(bytearray(BUFFER_SIZE))
+    return view
+
+
+if sys.platform == "win32":
+    HAS_DIRECT = False  # Sockets are no descriptors there.
+
+    def _read_into(descriptor: int, view: memoryview) -> int:
+        raise NotImplementedError
+
+    def _becomes_readable(descriptor: int, seconds: float) -> bool:
+        raise NotImplementedError
+else:
+    HAS_DIRECT = True
+
+    def _read_into(descriptor: int, view: memoryview) -> int:
+        return os.readv(descriptor, (view,))
+
+    def _becomes_readable(descriptor: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+
+class DirectBody(StreamBody):
+    """The body of one request of known length on a plain socket, see `store.base.DirectBody`.
+
+    A store that knows nothing of this reads it like any other.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, idle_timeout: float, cycle: Cycle) -> None:
+        super().__init__(scope, receive, idle_timeout)
+        self._cycle = cycle
+        self._descriptor = -1
+        self._head = b""
+        self._owed = 0
+        self._rate = 0.0
+        """Bytes per second up to the end of the last turn."""
+        self._ended = time.monotonic()
+        """When the last turn did."""
+        self._waiter: asyncio.Future[None] | None = None
+        self.is_slow = False
+
+    @property
+    def direct(self) -> DirectBody | None:
+        return self
+
+    def interrupt(self, outcome: Outcome) -> None:
+        """Ends the body from outside; a thread that is at work on it notices within `PATIENCE`."""
+        super().interrupt(outcome)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def ready(self) -> None:
+        """Returns when there may be bytes to `drain`. Raises BodyInterrupted."""
+        if self._interruption is None and not self._cycle.is_taken_over:
+            self._take_over()
+            return
+        if self._interruption is None:
+            await self._wait()
+        if self._interruption is not None:
+            raise BodyInterrupted(self._interruption)
+
+    def _take_over(self) -> None:
+        self._descriptor, self._head, self._owed = self._cycle.take_over()
+        self._ended = time.monotonic()
+        outcome = self._cycle.early_end
+        if outcome is not None:
+            # While the request waited for its turn. What is here already is stored nevertheless.
+            self.interrupt(outcome)
+
+    async def _wait(self) -> None:
+        """Until the socket can be read; for a slow client that has just sent something only until
+        more of it may have gathered (or its last bytes), which spares watching the socket.
+        """
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        gathers = self.is_slow and self._rate > 0
+        if gathers:
+            gathering = min(HELPING, self._owed) / self._rate
+            timer = loop.call_later(min(gathering, LONGEST_GATHERING), self._wake)
+        else:
+            timer = loop.call_later(self._idle_timeout, self.interrupt, Outcome.IDLE)
+            loop.add_reader(self._descriptor, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+            if not gathers:
+                loop.remove_reader(self._descriptor)
+
+    def drain(self, sink: Callable[[Buffer], None]) -> bool:
+        """In a thread, or at once for a slow client: hands on what comes, until the end (True) or
+        until it is somebody else's turn. Raises BodyInterrupted, and what `sink` raises.
+        """
+        if self._head:
+            head, self._head = self._head, b""
+            sink(head)
+        owed = self._owed
+        # A slow one gets one buffer only: it is drained on the event loop.
+        deadline = time.monotonic() + (0.0 if self.is_slow else TURN)
+        while self._owed:
+            if self._interruption is not None:
+                raise BodyInterrupted(self._interruption)
+            if not self._take(sink) and not self._is_worth_waiting(owed - self._owed):
+                break
+            if time.monotonic() >= deadline:
+                break
+        self._note_speed(owed - self._owed)
+        self._cycle.more_body = self._owed > 0
+        return self._owed == 0
+
+    def _note_speed(self, received: int) -> None:
+        """What the next turn is to be like, after one in which so many bytes came."""
+        before, self._ended = self._ended, time.monotonic()
+        self._rate = received / max(self._ended - before, 1e-6)
+        if received:
+            self.is_slow = received < SLOW and self._rate < SLOW_RATE
+
+    def _take(self, sink: Callable[[Buffer], None]) -> bool:
+        """One filling of the buffer; False if there is nothing right now."""
+        view = _buffer()[: self._owed]
+        try:
+            received = _read_into(self._descriptor, view)
+        except BlockingIOError:
+            return False
+        except OSError:
+            raise BodyInterrupted(Outcome.DISCONNECTED) from None
+        if not received:
+            raise BodyInterrupted(Outcome.DISCONNECTED)
+        self._owed -= received
+        sink(view[:received])
+        return True
+
+    def _is_worth_waiting(self, received: int) -> bool:
+        """Whether more comes soon from a client that was fast in this turn."""
+        return received >= SLOW and _becomes_readable(self._descriptor, PATIENCE)
+
+    def close(self) -> None:
+        """Frees the descriptor; nobody drains any more."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
