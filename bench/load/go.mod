@@ -1,0 +1,3 @@
+module tusserver.bench/load
+
+go 1.21
