@@ -196,7 +196,7 @@ def test_tuspy_tries_again_after_cut_connections(
     cuts = [CHUNK // 2, 2 * CHUNK, 4 * CHUNK + 7]
     with CuttingProxy(("127.0.0.1", server.port), cuts=cuts) as proxy:
         uploader = TusClient(f"{proxy.url}/files/").uploader(
-            str(source), chunk_size=CHUNK, retries=5, retry_delay=0, upload_checksum=checksum
+            str(source), chunk_size=CHUNK, retries=20, retry_delay=0.05, upload_checksum=checksum
         )
         uploader.upload()
         assert proxy.left == []

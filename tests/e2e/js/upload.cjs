@@ -20,10 +20,14 @@ const sources = {
   buffer: () => fs.readFileSync(task.path),
 }
 
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
+
 function run(requests) {
   return new Promise((resolve, reject) => {
-    const stop = (kind) => () => {
+    const stop = (kind) => async () => {
       if (task.abort !== kind) return
+      // One of several parts may have sent a chunk before all have their URLs; only then they are kept.
+      while (task.storage && (await upload.findPreviousUploads()).length === 0) await pause(1)
       upload.abort(task.terminate === 'abort').then(() => resolve({ url: upload.url, aborted: true }), reject)
     }
     const upload = new tus.Upload(sources[task.source || 'file'](), {
