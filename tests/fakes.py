@@ -29,6 +29,12 @@ class ScriptedBody:
     def direct(self) -> DirectBody | None:
         return None
 
+    def hold_cancellation(self) -> bool:
+        return False
+
+    def release_cancellation(self) -> None:
+        raise AssertionError("nothing is held")
+
     def bound(self, limit: int | None) -> None:
         self._room = limit
 

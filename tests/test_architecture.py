@@ -21,6 +21,7 @@ LAYERS = {
     "tusserver.settling": 3,
     "tusserver.joining": 3,
     "tusserver.rules": 3,
+    "tusserver.sections": 3,
     "tusserver.uploads": 3,
     "tusserver.sweeper": 3,
     "tusserver.asgi": 4,
@@ -34,7 +35,7 @@ LAYERS = {
 # What each layer may use besides the layers below it.
 PURE = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "email", "enum", "functools",
-    "google_crc32c", "hashlib", "posixpath", "re", "typing", "urllib", "zlib",
+    "google_crc32c", "hashlib", "msgspec", "posixpath", "re", "typing", "urllib", "zlib",
 }  # fmt: skip
 NEVER = {
     0: {"asyncio", "anyio", "os", "io", "pathlib", "time", "uuid", "random", "secrets", "logging"},

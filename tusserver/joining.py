@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from tusserver.protocol.concatenation import sum_lengths
 from tusserver.protocol.errors import TusError, UploadDamaged, UploadLocked, UploadNotFound

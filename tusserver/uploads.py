@@ -8,13 +8,11 @@ and only then the cancellation goes on.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial as bind
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tusserver.events.base import (
     Event,
@@ -41,11 +39,12 @@ from tusserver.protocol.errors import (
 )
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.rules import UploadsOptions, derive_capabilities
+from tusserver.sections import RequestBody, uncancelled
 from tusserver.settling import Settler
-from tusserver.store.base import Body, ConcatenatingStore, Store, SyncingStore, TerminatingStore
+from tusserver.store.base import ConcatenatingStore, Store, SyncingStore, TerminatingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from tusserver.lock.base import Lock, Locker
     from tusserver.protocol.capabilities import Capabilities
@@ -57,23 +56,9 @@ if TYPE_CHECKING:
         Reply,
         TerminateRequest,
     )
-    from tusserver.protocol.errors import Header
 
 _T = TypeVar("_T")
 _logger = logging.getLogger("tusserver")
-
-
-class RequestBody(Body, Protocol):
-    """The body of one request as the shell offers it."""
-
-    @property
-    def trailers(self) -> Iterable[Header]:
-        """The trailer fields; complete once the body has ended."""
-        ...
-
-    def bound(self, limit: int | None) -> None:
-        """From now on at most `limit` bytes are given out, then reading raises TOO_LONG."""
-        ...
 
 
 def _utc_now() -> datetime:
@@ -165,7 +150,7 @@ class Uploads:
         """Stores the bytes of one request. Raises the TusError that refuses it or that the end of
         the body stands for.
         """
-        return await _uncancelled(self._append(request, body, capabilities), body)
+        return await uncancelled(self._append(request, body, capabilities), body)
 
     async def _append(
         self, request: AppendRequest, body: RequestBody, capabilities: Capabilities
@@ -210,7 +195,7 @@ class Uploads:
         """Makes a new upload, with the bytes that come along. After a refusal nothing is left of
         it.
         """
-        return await _uncancelled(self._create(request, body, capabilities), body)
+        return await uncancelled(self._create(request, body, capabilities), body)
 
     async def _create(
         self, request: CreateRequest, body: RequestBody, capabilities: Capabilities
@@ -269,7 +254,7 @@ class Uploads:
         """Removes the upload. Raises UploadNotFound; UploadLocked if a running request does not let
         go in time.
         """
-        return await _uncancelled(self._terminate(request), None)
+        return await uncancelled(self._terminate(request), None)
 
     async def _terminate(self, request: TerminateRequest) -> Reply:
         lock = await self.locker.acquire(request.upload_id, self.options.lock_wait)
@@ -367,20 +352,3 @@ async def _refuse_bytes(body: RequestBody, refusal: type[TusError]) -> None:
     """Raises this if a body that should have none brings bytes."""
     if await body.read():
         raise refusal
-
-
-async def _uncancelled(section: Coroutine[None, None, _T], body: RequestBody | None) -> _T:
-    """Runs a section to its end, also when the request that asked for it is cancelled meanwhile."""
-    task = asyncio.ensure_future(section)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if body is not None:
-            body.interrupt(Outcome.CANCELLED)
-        while not task.done():
-            # Some frameworks cancel again and again until the request has ended.
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # Nobody is left to hear of it.
-        raise

@@ -34,6 +34,7 @@ class Extension:
     body_outcome = Outcome.SHUTDOWN
     is_abandoned = False
     is_gone = False
+    has_news = False
 
     def abandon_body(self) -> None:
         self.is_abandoned = True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.servers import serving
 from tusserver.asgi.proxy import LOOPBACK, Client, TrustedProxies

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from tusserver.protocol import capabilities as names
 from tusserver.protocol import expiration
@@ -46,7 +47,7 @@ EXPIRES = (b"upload-expires", b"Sat, 03 Jan 2026 03:04:05 GMT")
 
 def an_upload(offset: int = 5, length: int | None = 10, **changes: object) -> Upload:
     upload = Upload("abc", offset, length, NOW, NOW)
-    return replace(upload, **changes)  # type: ignore[arg-type]
+    return structs.replace(upload, **changes)
 
 
 def a_body(content_length: int | None = 3, checksum: Checksum | None = None) -> BodyHead:

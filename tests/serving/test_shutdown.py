@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import select
@@ -14,17 +15,22 @@ import time
 from base64 import b64encode
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.servers import process_server
-from tests.tus import OCTETS, VERSION, eventually
+from tests.servers import process_server, running
+from tests.tus import OCTETS, VERSION, Tus, eventually
 from tests.wire import chunked, head
+from tusserver import create_app
+from tusserver.asgi.body import request_extension
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from tests.servers import ProcessServer
     from tests.wire import Wire
+    from tusserver.serving.cycle import Cycle
 
 MIB = 1024 * 1024
 DATA = bytes(range(256)) * 400
@@ -333,3 +339,66 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
             answer = wire.answer("PATCH")
             assert (answer.status, answer["Upload-Offset"]) == (503, str(HALF))
         eventually(lambda: not any(is_alive(pid) for pid in former))
+
+
+class Passing:
+    """A middleware that does nothing, but could."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+@pytest.mark.parametrize("is_bare", [True, False], ids=["bare", "with a middleware"])
+@pytest.mark.parametrize("size", [1000, 1_000_000], ids=["small", "large"])
+def test_a_request_that_the_server_cancels_keeps_what_had_come_and_lets_go(
+    tmp_path: Path, size: int, *, is_bare: bool
+) -> None:
+    app = create_app(upload_dir=tmp_path, access_log=False)
+    if not is_bare:
+        app.add_middleware(Passing)
+    with running(app) as server:
+        tus = Tus(server.address)
+        url = tus.mk(size)
+        with tus.begin_patch(url, 0, size) as wire:
+            wire.send(b"x" * (size // 2))
+            eventually(lambda: tus.off(url) == size // 2)
+            requests = cast("set[Cycle]", server.server.server_state.tasks)
+            eventually(lambda: len(requests) == 1)
+            (request,) = requests
+            assert request.task is not None
+            assert request.task.get_loop().call_soon_threadsafe(request.cancel)
+            assert wire.answer("PATCH").status == (503 if is_bare else 500)
+        eventually(lambda: not requests)
+        tus.assert_intact(url, size // 2, b"x" * (size - size // 2))
+
+
+def test_a_request_that_holds_its_cancellation_off_is_cancelled_in_the_end(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Holding:
+        is_bare = True
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                return await create_app(upload_dir=tmp_path)(scope, receive, send)
+            extension = request_extension(scope)
+            assert extension is not None
+            assert extension.hold_cancellation(lambda: seen.append("told"))
+            cast("Cycle", extension).cancel()
+            await asyncio.sleep(0)
+            seen.append("went on")
+            extension.release_cancellation()
+            cast("Cycle", extension).cancel()
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+
+    with running(Holding()) as server, Tus(server.address).wire() as wire:
+        wire.send(head("GET", "/", {"Host": "x"}))
+        assert wire.answer("GET").status == 500
+    assert seen == ["told", "went on", "cancelled"]

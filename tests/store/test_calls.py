@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tusserver.store import calls as module
-from tusserver.store.calls import FAST, STALL, Calls, Placement
+from tusserver.store.calls import BUDGET, FAST, Calls, Placement
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ def where() -> bool:
 
 
 def slow() -> bool:
-    time.sleep(1.1 * STALL)
+    time.sleep(1.1 * BUDGET)
     return where()
 
 
@@ -65,14 +65,21 @@ async def test_fast_calls_stay_on_the_event_loop(auto: Calls) -> None:
     assert all([await auto.make(where) for _ in range(100)])
 
 
-async def test_one_long_wait_sends_its_kind_away_and_no_other(auto: Calls) -> None:
-    assert await auto.make(slow)
-    assert not await auto.make(slow)
+async def test_a_second_long_wait_sends_its_kind_away_and_no_other(auto: Calls) -> None:
+    # The first one may have been the machine's fault; the second is looked at.
+    assert [await auto.make(slow) for _ in range(3)] == [True, True, False]
     assert await auto.make(where)
 
 
+async def test_what_is_slow_now_and_then_stays(auto: Calls) -> None:
+    kind = module._Kind()
+    for second in range(1000):
+        kind.note(0.9 * BUDGET, float(second))
+    assert kind.back_at == 0.0
+
+
 async def test_what_is_a_little_slow_again_and_again_is_sent_away_too(auto: Calls) -> None:
-    assert [await auto.make(rather_slow) for _ in range(20)][-1] is False
+    assert [await auto.make(rather_slow) for _ in range(100)][-1] is False
 
 
 async def test_a_kind_is_tried_again_and_stays_away_longer_each_time(
@@ -93,11 +100,12 @@ async def test_a_kind_is_tried_again_and_stays_away_longer_each_time(
 async def test_a_processor_that_is_busy_elsewhere_is_no_slow_file_system(auto: Calls) -> None:
     def busy() -> bool:
         """Long, but without waiting for anything."""
-        deadline = time.perf_counter() + 2 * STALL
+        deadline = time.perf_counter() + 2 * BUDGET
         while time.perf_counter() < deadline:
             pass
         return where()
 
+    assert await auto.make(busy)
     before = module._waits()
     assert await auto.make(busy)
     # Unless this very thread had to wait for the interpreter meanwhile.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.fakes import ScriptedBody
 from tests.store.conftest import FullStore
@@ -28,7 +28,7 @@ INTERRUPTIONS = [
 
 
 def an_upload(upload_id: str = "a" * 32, length: int | None = 10, **changes: object) -> Upload:
-    return replace(Upload(upload_id, 0, length, CREATED, CREATED), **changes)  # type: ignore[arg-type]
+    return replace(Upload(upload_id, 0, length, CREATED, CREATED), **changes)
 
 
 def sha1(data: bytes) -> Checksum:

@@ -228,6 +228,30 @@ async def test_a_damaged_record_is_told_and_left_alone(
     assert len([upload_id async for upload_id in store.ids()]) == 2
 
 
+async def test_a_creation_that_was_killed_half_way_is_no_upload(
+    store: FileStore, root: Path
+) -> None:
+    (root / f"{ID}.info").touch()
+    with pytest.raises(UploadNotFound):
+        await store.get(ID)
+    # With data it is one whose record is gone.
+    (root / ID).write_bytes(b"hello")
+    with pytest.raises(UploadDamaged):
+        await store.get(ID)
+
+
+@pytest.mark.parametrize("sync", Sync)
+async def test_no_creation_overwrites_a_record(root: Path, sync: Sync) -> None:
+    store = a_store(root, sync)
+    await store.start()
+    (root / ID).touch()
+    (root / f"{ID}.info").write_text("somebody's")
+    with pytest.raises(StorageFailed):
+        await store.create(an_upload(ID, 10))
+    assert (root / f"{ID}.info").read_text() == "somebody's"
+    await store.close()
+
+
 async def test_an_id_with_slashes_as_tusds_hooks_make_them(store: FileStore, root: Path) -> None:
     (root / "2026" / "jobs").mkdir(parents=True)
     upload = an_upload("2026/jobs/input.h5")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Send
 
+    from tusserver.asgi.body import RequestExtension
     from tusserver.protocol.errors import Header, TusError
 
 
@@ -53,21 +54,31 @@ class Responder:
     send: Send
     method: str
     common: tuple[Header, ...]
+    extension: RequestExtension | None = None
     status: int = 0
 
     async def reply(self, reply: Reply) -> None:
         """Sends a whole reply."""
         # A HEAD has no body whatever the answer, and neither has its length; nor have 204 and 304.
         body = b"" if self.method == "HEAD" else reply.body
-        await self.start(reply, content_length=None if reply.status in (204, 304) else len(body))
+        length = None if reply.status in (204, 304) else len(body)
+        if self.extension is not None:
+            self.status = reply.status
+            await self.extension.answer(reply.status, self._headers(reply, length), body)
+            return
+        await self.start(reply, length)
         await self.send({"type": "http.response.body", "body": body})
 
     async def start(self, reply: Reply, content_length: int | None) -> None:
         """Sends the head of a reply whose body, of so many bytes, the caller sends."""
+        self.status = reply.status
+        headers = self._headers(reply, content_length)
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+
+    def _headers(self, reply: Reply, content_length: int | None) -> list[Header]:
         headers = [*reply.headers, *self.common]
         if reply.is_versioned:
             headers.append(TUS_RESUMABLE)
         if content_length is not None:
             headers.append((b"content-length", b"%d" % content_length))
-        self.status = reply.status
-        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        return headers

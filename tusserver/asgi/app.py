@@ -124,8 +124,13 @@ class _WholeServer(Starlette):
         super().__init__(routes=[uploads, *others], lifespan=lifespan)
         self._uploads = uploads
 
+    @property
+    def is_bare(self) -> bool:
+        """Nothing lies between the server and the uploads that may cancel a request."""
+        return not self.user_middleware
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.user_middleware:
+        if self.is_bare:
             match, child_scope = self._uploads.matches(scope)
             if match is Match.FULL:
                 scope.update(child_scope, app=self)

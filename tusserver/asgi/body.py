@@ -9,19 +9,20 @@ shutdown from a client that went away.
 from __future__ import annotations
 
 import asyncio
+from functools import partial as bind
 from typing import TYPE_CHECKING, Protocol
 
 from tusserver.protocol.decision import Outcome
 from tusserver.store.base import BodyInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.types import Message, Receive, Scope
 
     from tusserver.protocol.errors import Header
+    from tusserver.sections import RequestBody
     from tusserver.store.base import DirectBody
-    from tusserver.uploads import RequestBody
 
 EXTENSION = "tusserver"
 
@@ -52,6 +53,23 @@ class RequestExtension(Protocol):
 
     def abandon_body(self) -> None:
         """The rest of the body will not come or is not wanted: the connection is of no more use."""
+        ...
+
+    @property
+    def has_news(self) -> bool:
+        """`receive` returns at once."""
+        ...
+
+    def hold_cancellation(self, on_cancel: Callable[[], None]) -> bool:
+        """See `RequestBody.hold_cancellation`; `on_cancel` is called instead of a cancellation."""
+        ...
+
+    def release_cancellation(self) -> None:
+        """See `RequestBody.release_cancellation`."""
+        ...
+
+    async def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """Sends a whole answer."""
         ...
 
 
@@ -97,6 +115,19 @@ class StreamBody:
         """Messages come by way of the event loop only."""
         return None
 
+    def hold_cancellation(self) -> bool:
+        """A cancellation of the request only interrupts the body from now on; False where nobody
+        can promise that.
+        """
+        return self._extension is not None and self._extension.hold_cancellation(
+            bind(self.interrupt, Outcome.CANCELLED)
+        )
+
+    def release_cancellation(self) -> None:
+        """Ends that."""
+        if self._extension is not None:
+            self._extension.release_cancellation()
+
     def bound(self, limit: int | None) -> None:
         """From now on at most `limit` bytes are given out, then reading raises TOO_LONG."""
         self._room = limit
@@ -134,7 +165,10 @@ class StreamBody:
     async def _next(self) -> bytes:
         if self._interruption is not None:
             raise BodyInterrupted(self._interruption)
-        message = await self._receive_in_time()
+        if self._extension is not None and self._extension.has_news:
+            message = await self._receive()
+        else:
+            message = await self._receive_in_time()
         if message["type"] == "http.disconnect":
             raise BodyInterrupted(
                 Outcome.DISCONNECTED if self._extension is None else self._extension.body_outcome

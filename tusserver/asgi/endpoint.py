@@ -29,7 +29,8 @@ from tusserver.protocol.urls import UploadUrls, is_host
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from tusserver.uploads import RequestBody, Uploads
+    from tusserver.sections import RequestBody
+    from tusserver.uploads import Uploads
 
 _logger = logging.getLogger("tusserver")
 _access_logger = logging.getLogger("tusserver.access")
@@ -65,7 +66,7 @@ class TusEndpoint:
         started = time.perf_counter()
         cors = self._options.cors
         common = () if cors is None else cors.headers(scope["method"], scope["headers"])
-        responder = Responder(send, scope["method"], common)
+        responder = Responder(send, scope["method"], common, request_extension(scope))
         client = self._options.proxies.client(scope)
         try:
             await self._answer(scope, receive, responder, client)
@@ -94,7 +95,7 @@ class TusEndpoint:
         self, scope: Scope, receive: Receive, responder: Responder, client: Client
     ) -> None:
         # Proxies drop trailers, and a digest that does not arrive must not seem to be checked.
-        extension = request_extension(scope)
+        extension = responder.extension
         has_trailers = extension is not None and not client.is_proxied
         capabilities = self._capabilities_with_trailers if has_trailers else self._capabilities
         raw = RawRequest(

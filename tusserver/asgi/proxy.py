@@ -5,9 +5,10 @@ proxies.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tusserver.protocol.urls import is_host
 
@@ -23,8 +24,7 @@ UNIX_SOCKET = "unix"
 LOOPBACK = ("127.0.0.0/8", "::1/128", UNIX_SOCKET)
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """The client side of one request as far as it can be believed.
 
     `prefix` is a path that the proxy has taken off; `is_proxied` if there is a trusted one at all.

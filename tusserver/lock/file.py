@@ -45,6 +45,7 @@ killed.
 _MAX_DATAGRAM = 4096
 _PLEA, _FREED = b"plea", b"freed"
 _PROBE_POSITION = 2**63 - 2
+_FLOCK = struct.Struct("hhqqi0q")
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -77,7 +78,7 @@ class FileLock:
         try:
             self._locker.let_go(self._local.upload_id, self.askers)
         finally:
-            await self._local.release()
+            self._locker.hand_on(self._local)
 
 
 class FileLocker:
@@ -163,20 +164,25 @@ class FileLocker:
 
     async def try_acquire(self, upload_id: str) -> FileLock | None:
         """The lock if nobody of any process holds it."""
-        local = await self._local.try_acquire(upload_id)
+        return self._take(upload_id)
+
+    def _take(self, upload_id: str) -> FileLock | None:
+        local = self._local.take(upload_id)
         if local is None:
             return None
+        is_ours = False
         try:
-            if self._lock_in_kernel(upload_id):
-                return self._hold(local)
-        except BaseException:
-            await local.release()
-            raise
-        await local.release()
-        return None
+            is_ours = self._lock_in_kernel(upload_id)
+        finally:
+            if not is_ours:
+                self._local.free(local)
+        return self._hold(local) if is_ours else None
 
     async def acquire(self, upload_id: str, wait: float) -> FileLock:
         """The lock, after a plea to its holder; raises UploadLocked after `wait` seconds."""
+        taken = self._take(upload_id)
+        if taken is not None:
+            return taken
         deadline = asyncio.get_running_loop().time() + wait
         local = await self._local.acquire(upload_id, wait)
         try:
@@ -220,6 +226,12 @@ class FileLocker:
             _unlock(self._descriptor, _position(upload_id))
         for name in askers:
             self._send(name, b"\0".join((_FREED, upload_id.encode(), self._token.encode())))
+
+    def hand_on(self, local: MemoryLock) -> None:
+        """Gives the lock to whoever waits for it in this process. Only for the lock's own
+        `release`.
+        """
+        self._local.free(local)
 
     def _tell_others(self, kind: bytes, upload_id: str) -> None:
         message = b"\0".join((kind, upload_id.encode(), self._token.encode()))
@@ -278,4 +290,4 @@ def _unlock(descriptor: int, position: int) -> None:
 
 def _flock(kind: int, position: int) -> bytes:
     # struct flock: type, whence, start, length, pid; the pid must be 0 for this kind of lock.
-    return struct.pack("hhqqi0q", kind, os.SEEK_SET, position, 1, 0)
+    return _FLOCK.pack(kind, os.SEEK_SET, position, 1, 0)

@@ -68,18 +68,22 @@ class MemoryLocker:
         """The lock on this upload if somebody of this process holds it."""
         return self._held.get(upload_id)
 
-    async def try_acquire(self, upload_id: str) -> MemoryLock | None:
+    def take(self, upload_id: str) -> MemoryLock | None:
         """The lock if nobody holds it."""
         if upload_id in self._held:
             return None
         lock = self._held[upload_id] = MemoryLock(self, upload_id)
         return lock
 
+    async def try_acquire(self, upload_id: str) -> MemoryLock | None:
+        """As `take`; it needs no waiting."""
+        return self.take(upload_id)
+
     async def acquire(self, upload_id: str, wait: float) -> MemoryLock:
         """The lock, after a plea to its holder; raises UploadLocked after `wait` seconds."""
-        lock = await self.try_acquire(upload_id)
-        if lock is not None:
-            return lock
+        taken = self.take(upload_id)
+        if taken is not None:
+            return taken
         lock = self._held[upload_id]
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lock.waiters.append(turn)

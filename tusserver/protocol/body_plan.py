@@ -4,8 +4,9 @@ checksum, outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tusserver.protocol import checksum as checksums
 from tusserver.protocol.capabilities import CHECKSUM, CHECKSUM_TRAILER, Capabilities
@@ -42,8 +43,7 @@ _REFUSALS: dict[Outcome, type[TusError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHead:
+class BodyHead(Struct, frozen=True):
     """What the header says about the body of a request. `content_length` is None when it is not
     announced.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from tusserver.protocol import expiration
 from tusserver.protocol.body_plan import BodyHead, refuse_broken, room_for
 from tusserver.protocol.decision import Append, Outcome, Reply
@@ -32,8 +34,7 @@ class Options:
         return Reply(200, self.capabilities.headers(), is_versioned=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """HEAD on an upload: where it stands."""
 
     upload_id: str
@@ -70,8 +71,7 @@ class Head:
         return b"final;" + b" ".join(self.urls.location(partial) for partial in concat.partials)
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Struct, frozen=True):
     """PATCH on an upload: bytes for its end. `length` is an `Upload-Length` that the client
     declares with them.
     """

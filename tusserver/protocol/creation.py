@@ -4,8 +4,9 @@ of final uploads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tusserver.protocol import concatenation, expiration, grammar
 from tusserver.protocol.body_plan import BodyHead, refuse_broken, room_for
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 _CUT_BY_SERVER = frozenset({Outcome.SHUTDOWN, Outcome.IDLE, Outcome.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True):
     """A creation request that is consistent in itself. `length` is None when it is deferred or
     follows from partials.
     """

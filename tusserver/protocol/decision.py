@@ -9,9 +9,10 @@ uploads is another family of requests and not an `if`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.upload import Upload
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer without its HTTP framing; the shell adds what every answer carries.
 
     `is_versioned`: it carries `Tus-Resumable`, as all do but those to OPTIONS.
@@ -47,8 +47,7 @@ class Trailer(Enum):
     """The `Trailer` header promised one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """Leave to store the bytes of one body at the end of an upload.
 
     At most `limit` bytes (None: as many as come), of which `expected` are announced (None:

@@ -4,8 +4,9 @@ methods go where.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tusserver.protocol import grammar
 from tusserver.protocol.body_plan import parse_body_head
@@ -38,8 +39,7 @@ _VERSION_FIELD = frozenset({b"tus-resumable"})
 _NEEDS_VERSION = frozenset({"POST", "PATCH", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
-class RawRequest:
+class RawRequest(Struct, frozen=True):
     """One HTTP request as the shell got it, without its body.
 
     `target` is what follows the base path in the decoded path: empty for the creation URL, else an

@@ -4,8 +4,11 @@ store makes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,8 +31,7 @@ class Final:
     raw: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True, eq=False):
     """One upload at one moment. Sizes in bytes, moments aware and in UTC.
 
     `offset` counts the bytes that are stored and verified; `length` is None while the client has
@@ -48,8 +50,16 @@ class Upload:
     metadata: str = ""
     concat: Partial | Final | None = None
     is_settled: bool = True
-    origin: object = field(default=None, compare=False, repr=False)
-    """What the store that made this value wants to find again when it is handed back."""
+    origin: object = None
+    """What the store that made this value wants to find again when it is handed back; no part of
+    the value.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Upload) and astuple(self)[:-1] == astuple(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
 
     @property
     def is_finished(self) -> bool:

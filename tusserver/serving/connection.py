@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 import httptools
@@ -47,13 +47,7 @@ LINGER_TIMEOUT, LINGER_SILENCE = 30.0, 5.0
 _LINGER_AT_SHUTDOWN = 0.5
 DIRECT_MIN = 128 * 1024
 """Bytes of a body above which it is worth to be read by a thread."""
-_FRAMING = 4
-"""Bytes around the name and the value of a field: a colon, a blank, and the end of the line."""
 _NO_UPGRADE = frozenset({b"upgrade", b"connection", b"http2-settings"})
-
-
-class _HeadTooLarge(Exception):
-    """Raised through the parser to stop it."""
 
 
 class TusConnection(HttpToolsProtocol):
@@ -69,7 +63,6 @@ class TusConnection(HttpToolsProtocol):
     _held = b""
     """What came behind the requests that wait for their turn; not parsed before that."""
     _raw_size = 0
-    _field_size = 0
     _is_in_head = False
     _is_in_body = False
     _is_upgrade = False
@@ -112,8 +105,12 @@ class TusConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        self._held += data
-        self._parse_held()
+        if len(data) <= _SLICE and not self._held and not self.pipeline:
+            self._parse(data)
+            self._watch()
+        else:
+            self._held += data
+            self._parse_held()
 
     def _parse_held(self) -> None:
         """Parses until a request has to wait for its turn: each takes many times the memory of its
@@ -131,13 +128,12 @@ class TusConnection(HttpToolsProtocol):
             self.flow.pause_reading()
         self._watch()
 
-    def _parse(self, data: memoryview) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
         self._raw_size += len(data)
         try:
             self._feed(data)
-        except httptools.HttpParserError as error:
-            is_large = isinstance(error.__context__, _HeadTooLarge)
-            self._stop_parsing(431 if is_large else 400)
+        except httptools.HttpParserError:
+            self._stop_parsing(400)
             return
         if self._raw_size > MAX_HEAD and (self._is_in_head or self._is_in_body):
             self._stop_parsing(431)
@@ -187,24 +183,17 @@ class TusConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._raw_size = self._field_size = 0
+        self._raw_size = 0
         self._is_in_head, self._is_in_body = True, False
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._count(len(url))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + _FRAMING)
+        name = name.lower()
         if self._is_in_body:
-            self.cycle.trailers.append((name.lower(), value))
-        else:
-            super().on_header(name, value)
-
-    def _count(self, size: int) -> None:
-        self._field_size += size
-        if self._field_size > MAX_HEAD:
-            raise _HeadTooLarge
+            self.cycle.trailers.append((name, value))
+            return
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         method = self.parser.get_method()
@@ -216,14 +205,18 @@ class TusConnection(HttpToolsProtocol):
             self._is_upgrade = True
             return
         self._disarm()
-        self._field_size = 0
         self._is_in_head, self._is_in_body = False, True
         self._complete_scope(method, version)
         self._begin_cycle(version)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        assert isinstance(cycle, Cycle)
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        cycle.task = self.loop.create_task(cycle.run_asgi(app))
+        # The server cancels what is in here.
+        running = cast("set[Cycle]", self.tasks)
+        running.add(cycle)
+        cycle.task.add_done_callback(lambda task: running.discard(cycle))
 
     def _is_closing(self) -> bool:
         """An answer that has begun says that it is the last one on this connection."""

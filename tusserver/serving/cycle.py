@@ -21,7 +21,7 @@ from tusserver.serving.framing import Framing
 from tusserver.serving.sockets import unsent_in_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.types import Receive, Scope
     from uvicorn._types import (
@@ -49,24 +49,28 @@ class Cycle(RequestResponseCycle):
     before the connection is closed.
     """
 
+    # At class level so that a small request costs little.
+    body_outcome = Outcome.DISCONNECTED
+    must_linger = False
+    offers_direct = False
+    is_taken_over = False
+    task: asyncio.Task[None] | None = None
+    _unsent = b""
+    _is_broken_off = False
+    _is_abandoned = False
+    _is_half_closed = False
+    _is_end_told = False
+    _direct: DirectBody | None = None
+    _is_alone = False
+    _on_cancel: Callable[[], None] | None = None
+
     def __init__(self, *, server_state: ServerState, **arguments: Any) -> None:
         super().__init__(default_headers=[], **arguments)
         self._server_state = server_state
-        self._loop = asyncio.get_running_loop()
         self._framing = Framing(is_head=self.scope["method"] == "HEAD")
-        self._unsent = b""
         self.trailers: list[Header] = []
-        self.body_outcome = Outcome.DISCONNECTED
-        self.must_linger = False
         self.unread = _content_length(self.scope["headers"])
         """Bytes of the body that have not come yet; None if their number is not announced."""
-        self._is_broken_off = False
-        self._is_abandoned = False
-        self._is_half_closed = False
-        self._is_end_told = False
-        self.offers_direct = False
-        self.is_taken_over = False
-        self._direct: DirectBody | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -134,11 +138,35 @@ class Cycle(RequestResponseCycle):
 
     async def run_asgi(self, app: ASGI3Application) -> None:
         """As uvicorn's; the descriptor of a direct body is freed at the end."""
+        self._is_alone = getattr(app, "is_bare", False)
         try:
             await super().run_asgi(app)
         finally:
             if self._direct is not None:
                 self._direct.close()
+
+    # Cancelling. The server knows this object in place of its task, so that it can be asked to wait
+    # for what must not be torn, without a task of its own for that.
+
+    def cancel(self, msg: object = None) -> None:
+        """Cancels the request, or tells whoever holds that off."""
+        if self._on_cancel is not None:
+            self._on_cancel()
+        elif self.task is not None:
+            self.task.cancel(msg)
+
+    def hold_cancellation(self, on_cancel: Callable[[], None]) -> bool:
+        """From now on a cancellation is only told to `on_cancel`. False, and nothing is different,
+        where somebody else than the server may cancel the task: what lies around the application.
+        """
+        if not self._is_alone:
+            return False
+        self._on_cancel = on_cancel
+        return True
+
+    def release_cancellation(self) -> None:
+        """Ends that."""
+        self._on_cancel = None
 
     def _ask_for_body(self) -> None:
         if self.waiting_for_100_continue and not self.transport.is_closing():
@@ -148,7 +176,7 @@ class Cycle(RequestResponseCycle):
     async def receive(self) -> ASGIReceiveEvent:
         """The next bytes of the body; only when there are none left, what ended it."""
         self._ask_for_body()
-        while not self._has_news():
+        while not self.has_news:
             self.flow.resume_reading()
             self.message_event.clear()
             await self.message_event.wait()
@@ -161,12 +189,25 @@ class Cycle(RequestResponseCycle):
     def _is_end_untold(self) -> bool:
         return not self.more_body and not self._is_end_told
 
-    def _has_news(self) -> bool:
+    @property
+    def has_news(self) -> bool:
+        """`receive` returns at once."""
         if self.response_complete or self.disconnected or self._is_broken_off:
             return True
         if self._is_half_closed:
             return True
         return bool(self.body) or self._is_end_untold()
+
+    async def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """A whole answer, as two messages to `send` would be."""
+        if self.flow.write_paused and not self.disconnected:
+            await self._wait_for_reader()
+        if self.disconnected:
+            return
+        if self.response_started:
+            raise RuntimeError("the answer has begun already")
+        self._unsent = self._head(status, headers)
+        self._write(body, is_last=True)
 
     async def send(self, message: ASGISendEvent) -> None:
         """As ASGI says; raises nothing when the client is gone."""
@@ -185,16 +226,20 @@ class Cycle(RequestResponseCycle):
         return self.response_started and not self.response_complete
 
     def _start_response(self, message: HTTPResponseStartEvent) -> None:
+        self._unsent = self._head(message["status"], message.get("headers", ()))
+        # Together with the body if that comes at once, as it does mostly.
+        asyncio.get_running_loop().call_soon(self._send_head)
+
+    def _head(self, status: int, headers: Iterable[Header]) -> bytes:
         self.response_started = True
         self.must_linger = self.more_body and not (self.keep_alive and self._is_rest_small())
         self.waiting_for_100_continue = False
         # Not those of the beginning of the request: among them is the Date of the answer.
-        headers = [*self._server_state.default_headers, *message.get("headers", ())]
+        headers = (*self._server_state.default_headers, *headers)
         closes = self.must_linger or not self.keep_alive
-        self._unsent = self._framing.head(message["status"], headers, closes=closes)
+        head = self._framing.head(status, headers, closes=closes)
         self.keep_alive = self.keep_alive and not self._framing.asks_to_close
-        # Together with the body if that comes at once, as it does mostly.
-        self._loop.call_soon(self._send_head)
+        return head
 
     def _send_head(self) -> None:
         if self._unsent and not self.transport.is_closing():
@@ -202,8 +247,10 @@ class Cycle(RequestResponseCycle):
             self._unsent = b""
 
     def _go_on_responding(self, message: HTTPResponseBodyEvent) -> None:
-        is_last = not message.get("more_body", False)
-        data = self._unsent + self._framing.body(message.get("body", b""), is_last=is_last)
+        self._write(message.get("body", b""), is_last=not message.get("more_body", False))
+
+    def _write(self, body: bytes, *, is_last: bool) -> None:
+        data = self._unsent + self._framing.body(body, is_last=is_last)
         self._unsent = b""
         if data:
             self.transport.write(data)

@@ -2,7 +2,8 @@
 
 Passing a call to a thread and its result back costs more than the whole call where the file system
 answers from memory, and saves everybody else from waiting where it does not (a network, a busy
-disk, a sync). So each kind of call is timed on the loop, and sent away for a while if it was slow.
+disk, a sync). So each kind of call is timed on the loop, and sent away for a while once it has held
+the loop up for too long altogether.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _R = TypeVar("_R")
 
 _THREADS, _DRAINERS = 32, 16
 FAST = 0.0003
-"""Seconds that a call on the event loop may take on average."""
-STALL = 0.02
-"""Seconds after which a single call is too much."""
-_WEIGHT = 0.1
-"""What the newest time counts in the average."""
+"""Seconds that a call may take without being worth a thought."""
+BUDGET, SHARE = 0.05, 0.05
+"""Seconds for which slow calls of one kind may have held the event loop up, and the share of the
+time that is forgiven.
+"""
+_WATCHED = 100
+"""Calls after a slow one that are looked at closely."""
 _FIRST_EXILE, _LONGEST_EXILE = 1.0, 60.0
 """Seconds in threads before a kind of call is tried on the loop again; doubled each time."""
 
@@ -48,20 +51,24 @@ class Placement(Enum):
 class _Kind:
     """What is known of one kind of call."""
 
-    average: float = 0.0
+    debt: float = 0.0
+    noted_at: float = 0.0
     exile: float = _FIRST_EXILE
     back_at: float = 0.0
+    watched: int = 0
+    """For so many calls it is worth knowing whether they wait."""
 
     def note(self, seconds: float, now: float) -> None:
-        """One call on the loop has taken so long."""
-        self.average += _WEIGHT * (seconds - self.average)
-        if seconds < STALL and self.average < FAST:
+        """One call on the loop has waited for so long, which is more than FAST."""
+        self.debt = max(0.0, self.debt - SHARE * (now - self.noted_at)) + seconds
+        self.noted_at = now
+        if self.debt < BUDGET:
             return
         if now - self.back_at > 2 * self.exile:
             self.exile = _FIRST_EXILE  # It has been good for long.
         self.back_at = now + self.exile
         self.exile = min(2 * self.exile, _LONGEST_EXILE)
-        self.average = 0.0
+        self.debt = 0.0
 
 
 def _waits() -> int:
@@ -95,23 +102,41 @@ class Calls:
 
     def is_inline(self, kind: str) -> bool:
         """Whether the next call of this kind is made on the event loop."""
+        if self._placement is not Placement.AUTO:
+            return self._placement is Placement.INLINE
         known = self._kinds.get(kind)
-        is_exiled = known is not None and time.perf_counter() < known.back_at
-        return self._placement is Placement.INLINE or (
-            self._placement is Placement.AUTO and not is_exiled
-        )
+        return known is None or not known.back_at or time.perf_counter() >= known.back_at
 
     async def make(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """The result of one whole operation, wherever it runs."""
-        if self.is_inline(function.__name__):
-            kind = self._kinds.setdefault(function.__name__, _Kind())
-            waits, started = _waits(), time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                now = time.perf_counter()
-                # A busy machine takes the processor away from fast calls, too.
-                has_waited = now - started < FAST or _waits() != waits or waits < 0
-                kind.note(now - started if has_waited else 0.0, now)
-        call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+        name = function.__name__
+        if not self.is_inline(name):
+            call = partial(function, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = _Kind()
+        if kind.watched:
+            return _watched(kind, function, *args, **kwargs)
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if time.perf_counter() - started >= FAST:
+                # The file system, or a busy machine that takes the processor away from fast calls,
+                # too: the next ones will tell.
+                kind.watched = _WATCHED
+
+
+def _watched(kind: _Kind, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Makes a call and notes how long it took, if it was waiting for something."""
+    waits, started = _waits(), time.perf_counter()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        now = time.perf_counter()
+        kind.watched -= 1
+        if now - started >= FAST:
+            kind.watched = _WATCHED
+            if _waits() != waits or waits < 0:
+                kind.note(now - started, now)

@@ -33,7 +33,7 @@ from tusserver.store.file_writer import DirectWriter, StreamWriter
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
@@ -117,13 +117,12 @@ class FileStore:
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._calls.threads, call)
 
-    async def _quick_call(
+    def _quick_call(
         self, is_quick: bool, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _R:
+    ) -> Awaitable[_R]:
         """One whole operation, on the event loop if it is a quick one and the file system fast."""
-        if is_quick:
-            return await self._calls.make(function, *args, **kwargs)
-        return await self._call(function, *args, **kwargs)
+        call = self._calls.make if is_quick else self._call
+        return call(function, *args, **kwargs)
 
     async def create(self, upload: Upload) -> Upload:
         return await self._quick_call(not self._layout.durable, self._folder.create, upload)

@@ -17,9 +17,10 @@ import os
 import stat
 import time
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
@@ -78,12 +79,12 @@ class UploadFolder:
             self._refuse_too_long(upload.length)
         synced = Synced(self.boot_id, 0) if self.keeps_notes else None
         data = layout.data(upload.upload_id)
-        if os.path.lexists(data):
-            raise StorageFailed(f"there is a file {os.path.basename(data)} already")
         record = file_record.new_record(upload, data, layout.info(upload.upload_id), synced)
         with storage_errors():
+            if not filesystem.is_missing(data):
+                raise StorageFailed(f"there is a file {os.path.basename(data)} already")
+            content = layout.create_record(upload.upload_id, record)
             try:
-                content = layout.write_record(upload.upload_id, record)
                 os.close(filesystem.open_file(data, layout.file_mode, create=True))
                 if layout.durable:
                     filesystem.sync_directory(os.path.dirname(data))

@@ -159,7 +159,9 @@ class Inspection:
         """A record without data: unless its data lies elsewhere (or would, were it mounted)."""
         try:
             record, _ = self._layout.read_record(upload_id)
-        except (UploadNotFound, UploadDamaged):
+        except UploadNotFound:
+            return self._layout.is_torn(upload_id)
+        except UploadDamaged:
             return False
         return not self._layout.lies_elsewhere(record)
 

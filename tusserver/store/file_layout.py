@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class Layout:
     durable: bool
     file_mode: int
     directory_mode: int
+    _prefix: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prefix", f"{self.root}/")
 
     @property
     def private(self) -> Path:
@@ -119,9 +123,9 @@ class Layout:
 
     def _path(self, upload_id: str, suffix: str) -> str:
         # Texts, because this is done several times for each request; a Path takes much longer.
-        if not self.is_possible(upload_id):
+        if not _is_possible(upload_id):
             raise UploadNotFound
-        return f"{self.root}/{upload_id}{suffix}"
+        return f"{self._prefix}{upload_id}{suffix}"
 
     def new_temporary(self, upload_id: str) -> str:
         """A path that nobody else uses, from which one can tell the upload it is for."""
@@ -129,11 +133,39 @@ class Layout:
 
     def read_record(self, upload_id: str) -> Origin:
         """The record and the content of its file. Raises UploadNotFound, UploadDamaged, OSError."""
+        path = self.info(upload_id)
         try:
-            content = filesystem.read_file(self.info(upload_id))
+            content = filesystem.read_file(path)
+            if not content:
+                if self.is_torn(upload_id):
+                    raise UploadNotFound
+                content = filesystem.read_file(path)  # Perhaps it has just been written.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise UploadNotFound from None
         return Origin(decode(content), content)
+
+    def is_torn(self, upload_id: str) -> bool:
+        """An empty record and no data beside it: a creation that has just begun, or never ended.
+        Raises OSError.
+        """
+        return filesystem.is_missing(self.data(upload_id)) and filesystem.is_empty(
+            self.info(upload_id)
+        )
+
+    def create_record(self, upload_id: str, record: Record) -> bytes:
+        """Writes the first record, for good if it is to be durable. Returns the content of the
+        file. Raises OSError.
+        """
+        if self.durable:
+            try:
+                return self.write_record(upload_id, record)
+            except OSError:
+                filesystem.remove(self.info(upload_id))
+                raise
+        content = encode(record)
+        # Nobody knows this id yet, so that nobody can see half of it; see `is_torn`.
+        filesystem.new_file(self.info(upload_id), content, self.file_mode)
+        return content
 
     def write_record(self, upload_id: str, record: Record, former: bytes | None = None) -> bytes:
         """Replaces the record as a whole; unknown keys of `former` are kept. Returns the content of
@@ -151,8 +183,13 @@ class Layout:
 
     def read_marker(self, upload_id: str) -> Marker | None:
         """The marker if one stands."""
+        path = self.marker(upload_id)
+        # Looked for first because an error takes longer, and there mostly is none. What hides it
+        # hides the data file, too.
+        if not os.access(path, os.F_OK):
+            return None
         try:
-            content = filesystem.read_file(self.marker(upload_id))
+            content = filesystem.read_file(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         start, _, kind = content.decode("ascii", "replace").strip().partition(" ")

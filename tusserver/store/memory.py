@@ -6,9 +6,11 @@ Everything is lost with the process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import UploadNotFound
