@@ -367,7 +367,7 @@ async def test_only_what_is_due_expires(setting: Setting) -> None:
 class Broken(MemoryStore):
     """A store with a bug."""
 
-    async def get(self, upload_id: str) -> Any:  # noqa: ANN401
+    async def get(self, upload_id: str, *, is_held: bool = False) -> Any:  # noqa: ANN401
         raise ZeroDivisionError("secret detail")
 
 

@@ -47,7 +47,7 @@ class Settler:
 
     async def open(self, upload_id: str) -> Upload:
         """For the holder of the lock: the upload, settled."""
-        upload = await self._store.get(upload_id)
+        upload = await self._store.get(upload_id, is_held=True)
         if upload.is_settled:
             return upload
         opened = await self._store.open(upload_id)

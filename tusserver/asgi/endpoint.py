@@ -142,11 +142,13 @@ def _upload_urls(root: str, origin: str) -> UploadUrls:
 def path_below_root(scope: Scope) -> str:
     """What follows the path at which this application is mounted, with a slash at its start."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    root: str = scope.get("root_path", "").rstrip("/")
+    if not root or path.startswith(f"{root}/"):
+        return path[len(root) :]
     # Behind a proxy that takes a prefix off, the root path of an application that was told of it
     # (FastAPI's `root_path`) has that prefix and the path has not. Starlette notes what it was.
     mounted = root.removeprefix(scope.get("app_root_path", ""))
-    for prefix in (root.rstrip("/"), mounted.rstrip("/")):
+    for prefix in (root, mounted.rstrip("/")):
         if prefix and (path == prefix or path.startswith(f"{prefix}/")):
             return path[len(prefix) :]
     return path

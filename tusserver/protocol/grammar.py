@@ -139,6 +139,12 @@ def list_tokens(value: str) -> tuple[str, ...]:
 
 def format_http_date(moment: datetime) -> bytes:
     """The IMF-fixdate of an aware moment (RFC 9110, 5.6.7), as `Upload-Expires` wants it."""
+    return _http_date(moment.replace(microsecond=0))
+
+
+@lru_cache(maxsize=1024)
+def _http_date(moment: datetime) -> bytes:
+    # Uploads of the same second have the same deadline.
     now = moment.astimezone(UTC)
     return (
         f"{_DAYS[now.weekday()]}, {now.day:02} {_MONTHS[now.month - 1]} {now.year:04} "

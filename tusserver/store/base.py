@@ -110,9 +110,9 @@ class Store(Protocol):
         """
         ...
 
-    async def get(self, upload_id: str) -> Upload:
+    async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
         """The upload as it stands, without changing anything; needs no lock, also while somebody
-        appends.
+        appends. `is_held` tells that the caller has the lock, so that nobody does.
 
         Its offset counts verified bytes only. Raises UploadNotFound, UploadDamaged,
         StorageUnavailable.

@@ -127,8 +127,8 @@ class FileStore:
     async def create(self, upload: Upload) -> Upload:
         return await self._quick_call(not self._layout.durable, self._folder.create, upload)
 
-    async def get(self, upload_id: str) -> Upload:
-        return await self._quick_call(True, self._folder.load, upload_id)
+    async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
+        return await self._quick_call(True, self._folder.load, upload_id, is_held=is_held)
 
     async def open(self, upload_id: str) -> Upload:
         return await self._call(self._folder.open, upload_id)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tusserver.protocol.errors import StorageFailed, StorageFull, UploadDamaged, UploadNotFound
+from tusserver.protocol.errors import StorageFull, UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import StoreUnusable
@@ -81,8 +81,6 @@ class UploadFolder:
         data = layout.data(upload.upload_id)
         record = file_record.new_record(upload, data, layout.info(upload.upload_id), synced)
         with storage_errors():
-            if not filesystem.is_missing(data):
-                raise StorageFailed(f"there is a file {os.path.basename(data)} already")
             content = layout.create_record(upload.upload_id, record)
             try:
                 os.close(filesystem.open_file(data, layout.file_mode, create=True))
@@ -95,14 +93,14 @@ class UploadFolder:
                 raise
         return replace(upload, origin=Origin(record, content))
 
-    def load(self, upload_id: str) -> Upload:
-        """The upload as it can be vouched for while others may be at work on it. Raises
-        UploadNotFound, UploadDamaged.
+    def load(self, upload_id: str, *, is_held: bool = False) -> Upload:
+        """The upload as it can be vouched for, while others may be at work on it unless the lock
+        `is_held`. Raises UploadNotFound, UploadDamaged.
         """
         with storage_errors():
             origin = self.layout.read_record(upload_id)
             record = origin.record
-            size, modified_at, marker = self._consistent_state(upload_id, record)
+            size, modified_at, marker = self._state(upload_id, record, is_held=is_held)
         offset = self._vouched(record, size)
         is_settled = offset == size
         if marker is not None:
@@ -111,8 +109,8 @@ class UploadFolder:
             offset, is_settled = offset - 1, False
         return file_record.as_upload(upload_id, origin, offset, modified_at, is_settled=is_settled)
 
-    def _consistent_state(
-        self, upload_id: str, record: Record
+    def _state(
+        self, upload_id: str, record: Record, *, is_held: bool
     ) -> tuple[int, datetime, Marker | None]:
         """Size, time of the last byte, and marker, so read that no unverified byte is in the size
         without its marker.
@@ -126,17 +124,19 @@ class UploadFolder:
             before = self.layout.read_marker(upload_id)
             try:
                 state = os.stat(path, follow_symlinks=False)
-                after = self.layout.read_marker(upload_id)
-                settled = before == after and (
-                    after is not None
-                    or os.stat(path, follow_symlinks=False).st_size >= state.st_size
-                )
+                settled = is_held or self._is_still(upload_id, path, before, state.st_size)
             except (FileNotFoundError, NotADirectoryError):
                 raise UploadNotFound from None
             if not stat.S_ISREG(state.st_mode):
                 raise OSError(errno.EINVAL, "this is no plain file", path)
             if settled:
-                return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), after
+                return state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), before
+
+    def _is_still(self, upload_id: str, path: str, before: Marker | None, size: int) -> bool:
+        after = self.layout.read_marker(upload_id)
+        return before == after and (
+            after is not None or os.stat(path, follow_symlinks=False).st_size >= size
+        )
 
     def _vouched(self, record: Record, size: int) -> int:
         """How many of `size` bytes belong to the upload and are certain to be the ones that were
@@ -157,7 +157,7 @@ class UploadFolder:
         """Settles what a crash left open. Only for the holder of the lock; see the top of this
         module.
         """
-        upload = self.load(upload_id)
+        upload = self.load(upload_id, is_held=True)
         if upload.is_settled:
             return upload
         with storage_errors():

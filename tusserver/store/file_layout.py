@@ -16,6 +16,7 @@ told from files that somebody else put here: a data file without a record is nev
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -154,9 +155,11 @@ class Layout:
 
     def create_record(self, upload_id: str, record: Record) -> bytes:
         """Writes the first record, for good if it is to be durable. Returns the content of the
-        file. Raises OSError.
+        file. Raises OSError, also if there are a record or data already.
         """
         if self.durable:
+            if not filesystem.is_missing(self.data(upload_id)):
+                raise FileExistsError(errno.EEXIST, "there is such a file already", upload_id)
             try:
                 return self.write_record(upload_id, record)
             except OSError:

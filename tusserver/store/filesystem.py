@@ -169,6 +169,13 @@ def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
     Raises OSError; whatever was written by then is right, but the last call's bytes are not counted
     anywhere.
     """
+    if len(buffers) == 1:
+        # Most often; the rest, if it was too much for one call, goes the long way.
+        written = _write_some(descriptor, buffers, offset)
+        offset += written
+        if written == len(buffers[0]):
+            return offset
+        buffers = [memoryview(buffers[0])[written:]]
     for start in range(0, len(buffers), _MAX_BUFFERS):
         views = [memoryview(buffer) for buffer in buffers[start : start + _MAX_BUFFERS]]
         while views:
@@ -178,7 +185,7 @@ def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
     return offset
 
 
-def _write_some(descriptor: int, views: list[memoryview], offset: int) -> int:
+def _write_some(descriptor: int, views: Sequence[Buffer], offset: int) -> int:
     if sys.platform != "win32":
         return os.pwritev(descriptor, views, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)

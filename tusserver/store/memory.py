@@ -55,7 +55,7 @@ class MemoryStore:
         self._entries[upload.upload_id] = _Entry(upload, bytearray())
         return upload
 
-    async def get(self, upload_id: str) -> Upload:
+    async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
         return self._entry(upload_id).upload
 
     async def open(self, upload_id: str) -> Upload:
