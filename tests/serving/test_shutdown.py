@@ -307,7 +307,7 @@ token, giver = os.pipe()
 os.write(giver, b"x")
 os.set_blocking(token, False)
 
-def work(lifeline):
+def work(lifeline, number):
     # One worker stops its supervisor, which is starting the others.
     try:
         os.read(token, 1)

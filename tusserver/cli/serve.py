@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from tusserver.cli.options import GroupedCommand, SettingOption, all_settings, s
 from tusserver.compose import create_app
 from tusserver.lock.base import LockerUnusable
 from tusserver.serving import sockets
-from tusserver.serving.server import ServerOptions
+from tusserver.serving.server import Place, ServerOptions
 from tusserver.serving.server import serve as serve_process
 from tusserver.serving.tls import CannotUseCertificate, check_certificate
 from tusserver.settings import Settings, SettingsError, format_duration
@@ -115,9 +114,14 @@ def _serve(app: Starlette, listener: socket, settings: Settings) -> bool:
     if settings.workers == 1:
         return serve_process(app, [listener], options)
     if sys.platform != "win32":
+        from tusserver.serving.listening import Balance
         from tusserver.serving.supervisor import Supervisor
 
-        work = partial(serve_process, app, [listener], options)
+        balance = Balance(settings.workers)
+
+        def work(lifeline: int, number: int) -> bool:
+            return serve_process(app, [listener], options, Place(number, balance, lifeline))
+
         return Supervisor(settings.workers, work, on_stop=listener.close).run()
     raise click.UsageError("several workers need a system that can fork; use one")
 

@@ -8,11 +8,12 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from tusserver.serving.connection import TusConnection
+from tusserver.serving.listening import Balance, SharedListener
 from tusserver.serving.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -37,15 +38,26 @@ class ServerOptions:
     key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """That of one worker among several. `lifeline` is a descriptor that reads as ended when the
+    supervisor has died.
+    """
+
+    number: int
+    balance: Balance
+    lifeline: int
+
+
 class Server(uvicorn.Server):
     """Stops at the first signal and ends at once at the second.
 
-    `lifeline` is a descriptor that reads as ended when the supervisor has died; None without one.
+    `place` is that of a worker among several; None for a process that is alone.
     """
 
-    def __init__(self, config: uvicorn.Config, lifeline: int | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, place: Place | None = None) -> None:
         super().__init__(config)
-        self._lifeline = lifeline
+        self._place = place
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -54,9 +66,7 @@ class Server(uvicorn.Server):
             yield  # Signals are the main thread's; whoever runs a server in another one stops it.
             return
         # The terminal sends SIGINT to all processes; under a supervisor it is the supervisor's.
-        handled = (
-            [signal.SIGTERM] if self._lifeline is not None else [signal.SIGTERM, signal.SIGINT]
-        )
+        handled = [signal.SIGTERM] if self._place is not None else [signal.SIGTERM, signal.SIGINT]
         former = {number: signal.signal(number, self.handle_exit) for number in handled}
         try:
             yield
@@ -70,15 +80,38 @@ class Server(uvicorn.Server):
         Under a supervisor that is its matter (it kills): a signal to the whole process group comes
         to a worker twice.
         """
-        if self.should_exit and self._lifeline is None:
+        if self.should_exit and self._place is None:
             os._exit(128 + sig)
         self.should_exit = True
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Starts to serve, and to watch the lifeline."""
-        await super().startup(sockets)
-        if self._lifeline is not None:
-            asyncio.get_running_loop().add_reader(self._lifeline, self._abandoned, self._lifeline)
+        if self._place is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self.servers = [self._share(listener, self._place) for listener in sockets or ()]
+        lifeline = self._place.lifeline
+        asyncio.get_running_loop().add_reader(lifeline, self._abandoned, lifeline)
+
+    def _share(self, listener: socket, place: Place) -> Any:  # noqa: ANN401 - as asyncio's Server
+        config = self.config
+
+        def connect() -> asyncio.Protocol:
+            protocol: asyncio.Protocol = TusConnection(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return protocol
+
+        return SharedListener(
+            listener,
+            connect,
+            tls=config.ssl,
+            backlog=config.backlog,
+            is_ahead=lambda: place.balance.is_ahead(
+                place.number, len(self.server_state.connections)
+            ),
+        )
 
     def _abandoned(self, lifeline: int) -> None:
         asyncio.get_running_loop().remove_reader(lifeline)
@@ -91,7 +124,7 @@ def _whole(seconds: float | None) -> int | None:
 
 
 def serve(
-    app: ASGIApp, sockets: list[socket], options: ServerOptions, lifeline: int | None = None
+    app: ASGIApp, sockets: list[socket], options: ServerOptions, place: Place | None = None
 ) -> bool:
     """Serves until a signal comes, then lets requests end in time. Says whether it ever started."""
     config = uvicorn.Config(
@@ -111,7 +144,7 @@ def serve(
         ssl_keyfile=options.key,
     )
     keep_freed_memory()
-    server = Server(config, lifeline)
+    server = Server(config, place)
     try:
         server.run(sockets=sockets)
     except SystemExit:

@@ -36,18 +36,19 @@ class Supervisor:
     """Keeps `count` workers running.
 
     `work` serves until SIGTERM comes or the descriptor that it is given reads as ended, which is
-    how a worker learns that the supervisor was killed; it says whether it ever started. Workers do
+    how a worker learns that the supervisor was killed; it says whether it ever started. It is also
+    given a number below `count` that no other running worker has. Workers do
     not hear SIGINT, which a terminal sends to all of them: the supervisor passes it on. `on_stop`
     is called when stopping begins.
     """
 
     def __init__(
-        self, count: int, work: Callable[[int], bool], on_stop: Callable[[], None]
+        self, count: int, work: Callable[[int, int], bool], on_stop: Callable[[], None]
     ) -> None:
         self._count = count
         self._work = work
         self._on_stop = on_stop
-        self._workers: set[int] = set()
+        self._workers: dict[int, int] = {}
         self._is_stopping = False
         self._has_started = True
         self._next_start = 0.0
@@ -79,6 +80,7 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         # A signal must neither miss the new worker nor be taken by it for the supervisor.
+        number = min(set(range(self._count)) - set(self._workers.values()))
         with _signals_held_back():
             if self._is_stopping:
                 return  # One that is started now would never be told to stop.
@@ -89,16 +91,16 @@ class Supervisor:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             else:
-                self._workers.add(pid)
+                self._workers[pid] = number
         if pid == 0:
-            self._be_worker()
+            self._be_worker(number)
 
-    def _be_worker(self) -> None:
+    def _be_worker(self, number: int) -> None:
         """In the child; never returns, so that nothing of the parent's code runs twice."""
         status = 1
         try:
             os.close(self._lifeline[1])
-            status = 0 if self._work(self._lifeline[0]) else _NOT_STARTED
+            status = 0 if self._work(self._lifeline[0], number) else _NOT_STARTED
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -120,7 +122,7 @@ class Supervisor:
                 self._start()
 
     def _bury(self, pid: int, status: int) -> None:
-        self._workers.discard(pid)
+        del self._workers[pid]
         if self._is_stopping:
             return
         if os.waitstatus_to_exitcode(status) == _NOT_STARTED:
