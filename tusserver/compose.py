@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tusserver.asgi.access import log_access
 from tusserver.asgi.app import Application, whole_server
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.endpoint import EndpointOptions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from tusserver.asgi.access import AccessLog
     from tusserver.events.base import Listener
     from tusserver.lock.base import Locker
 
@@ -47,23 +49,27 @@ class TusApp(Application):
         settings: Settings | None = None,
         *,
         listener: Listener | None = None,
+        on_access: AccessLog = log_access,
         **fields: Any,
     ) -> None:
         """Raises SettingsError."""
         settings = settings or Settings.of(**fields)
         uploads = build_uploads(settings, listener)
-        super().__init__(uploads, _endpoint_options(settings), _seconds(settings.sweep_interval))
+        options = _endpoint_options(settings, on_access)
+        super().__init__(uploads, options, _seconds(settings.sweep_interval))
 
 
 def create_app(
     settings: Settings | None = None,
     *,
     listener: Listener | None = None,
+    on_access: AccessLog = log_access,
     **fields: Any,
 ) -> Starlette:
     """A whole server as a Starlette application; uploads at `base_path`. Raises SettingsError."""
     settings = settings or Settings.of(**fields)
-    return whole_server(TusApp(settings, listener=listener), settings.base_path)
+    app = TusApp(settings, listener=listener, on_access=on_access)
+    return whole_server(app, settings.base_path)
 
 
 def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploads:
@@ -101,7 +107,7 @@ def _build_locker(settings: Settings) -> Locker:
     raise SettingsError("locks between processes need Linux; use --lock memory and one worker")
 
 
-def _endpoint_options(settings: Settings) -> EndpointOptions:
+def _endpoint_options(settings: Settings, on_access: AccessLog) -> EndpointOptions:
     try:
         cors = None if settings.disable_cors else _cors(settings)
     except ValueError as error:
@@ -117,7 +123,7 @@ def _endpoint_options(settings: Settings) -> EndpointOptions:
         proxies=proxies,
         full_location=settings.location == "url",
         idle_timeout=_seconds(settings.network_timeout) or _NEVER,
-        access_log=settings.access_log,
+        access_log=on_access if settings.access_log else None,
     )
 
 

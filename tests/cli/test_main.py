@@ -387,7 +387,7 @@ def test_log_lines_as_text_and_as_json(tmp_path: Path) -> None:
         eventually(lambda: '"POST /files/" 201' in server.log.read_text())
     with process_server(tmp_path / "json", "--access-log", "--log-format", "json") as server:
         server.tus.mk(5)
-        eventually(lambda: '"status": 201' in server.log.read_text())
+        eventually(lambda: '"status":201' in server.log.read_text())
         entries = [line for line in server.log.read_text().splitlines() if line[:1] == "{"]
         entry = json.loads(entries[-1])
         assert (entry["method"], entry["path"]) == ("POST", "/files/")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
+from tusserver.asgi.access import Access
 from tusserver.asgi.answer import Responder, refusal
 from tusserver.asgi.body import body_of, request_extension
 from tusserver.asgi.cors import Cors
@@ -29,11 +30,11 @@ from tusserver.protocol.urls import UploadUrls, is_host
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from tusserver.asgi.access import AccessLog
     from tusserver.sections import RequestBody
     from tusserver.uploads import Uploads
 
 _logger = logging.getLogger("tusserver")
-_access_logger = logging.getLogger("tusserver.access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class EndpointOptions:
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     full_location: bool = False
     idle_timeout: float = 60.0
-    access_log: bool = False
+    access_log: AccessLog | None = None
 
 
 class TusEndpoint:
@@ -63,7 +64,8 @@ class TusEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
-        started = time.perf_counter()
+        access_log = self._options.access_log
+        started = 0.0 if access_log is None else time.perf_counter()
         cors = self._options.cors
         common = () if cors is None else cors.headers(scope["method"], scope["headers"])
         responder = Responder(send, scope["method"], common, request_extension(scope))
@@ -71,8 +73,10 @@ class TusEndpoint:
         try:
             await self._answer(scope, receive, responder, client)
         finally:
-            if self._options.access_log:
-                _log_access(scope, client, responder.status, time.perf_counter() - started)
+            if access_log is not None:
+                seconds = time.perf_counter() - started
+                address, method, path = client.address, scope["method"], scope["path"]
+                access_log(Access(address, method, path, responder.status, seconds))
 
     async def _answer(
         self, scope: Scope, receive: Receive, responder: Responder, client: Client
@@ -157,21 +161,3 @@ def path_below_root(scope: Scope) -> str:
 def _log_refusal(scope: Scope, error: TusError) -> None:
     what = f"{scope['method']} {quote(scope['path'])}: {error.code}"
     _logger.error("%s: %s", what, error.reason)
-
-
-def _log_access(scope: Scope, client: Client, status: int, seconds: float) -> None:
-    _access_logger.info(
-        '%s "%s %s" %d %.1fms',
-        client.address or "unix",
-        scope["method"],
-        quote(scope["path"]),
-        status,
-        seconds * 1000,
-        extra={
-            "client": client.address,
-            "method": scope["method"],
-            "path": scope["path"],
-            "status": status,
-            "milliseconds": round(seconds * 1000, 3),
-        },
-    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
 from tusserver import __version__
+from tusserver.asgi.access import log_access
 from tusserver.cli.logs import configure_logging
 from tusserver.cli.options import GroupedCommand, SettingOption, all_settings, settings_from
 from tusserver.compose import create_app
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from socket import socket
 
     from starlette.applications import Starlette
+
+    from tusserver.cli.logs import AccessLines
 
 _EPILOG = """\b
 Every option is also an environment variable (TUSSERVER_UPLOAD_DIR for --upload-dir) and a key of
@@ -49,8 +53,8 @@ Examples:
 def serve(*, check_config: bool, **values: Any) -> int:
     """Serve uploads until a signal comes (this is the default command)."""
     settings = settings_from(values)
-    configure_logging(settings.log_level, settings.log_format)
-    app = _build(settings)
+    access = configure_logging(settings.log_level, settings.log_format)
+    app = _build(settings, access)
     _check_tls(settings)
     if check_config:
         click.echo(f"The settings are good. Uploads go to {settings.upload_dir.resolve()}")
@@ -60,16 +64,18 @@ def serve(*, check_config: bool, **values: Any) -> int:
     identity = None if unix is None else sockets.file_identity(unix)
     try:
         _announce(settings, listener)
-        return 0 if _serve(app, listener, settings) else 1
+        return 0 if _serve(app, listener, settings, access) else 1
     finally:
         if unix is not None:
             sockets.remove_unix(unix, identity)
 
 
-def _build(settings: Settings) -> Starlette:
+def _build(settings: Settings, access: AccessLines | None) -> Starlette:
     """The application, after a start and stop that show whether it will work."""
+    if access is None:
+        settings = replace(settings, access_log=False)
     try:
-        app = create_app(settings)
+        app = create_app(settings, on_access=access or log_access)
         asyncio.run(_try_out(settings))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
@@ -104,25 +110,35 @@ def _listen(settings: Settings) -> socket:
         raise click.ClickException(str(error)) from error
 
 
-def _serve(app: Starlette, listener: socket, settings: Settings) -> bool:
+def _serve(
+    app: Starlette, listener: socket, settings: Settings, access: AccessLines | None
+) -> bool:
     timeout = settings.shutdown_timeout
     options = ServerOptions(
         shutdown_timeout=None if timeout is None else timeout.total_seconds(),
         certificate=None if settings.tls_certificate is None else str(settings.tls_certificate),
         key=None if settings.tls_key is None else str(settings.tls_key),
     )
+
+    def work(place: Place | None = None) -> bool:
+        try:
+            return serve_process(app, [listener], options, place)
+        finally:
+            if access is not None:
+                access.flush()
+
     if settings.workers == 1:
-        return serve_process(app, [listener], options)
+        return work()
     if sys.platform != "win32":
         from tusserver.serving.listening import Balance
         from tusserver.serving.supervisor import Supervisor
 
         balance = Balance(settings.workers)
-
-        def work(lifeline: int, number: int) -> bool:
-            return serve_process(app, [listener], options, Place(number, balance, lifeline))
-
-        return Supervisor(settings.workers, work, on_stop=listener.close).run()
+        return Supervisor(
+            settings.workers,
+            lambda lifeline, number: work(Place(number, balance, lifeline)),
+            on_stop=listener.close,
+        ).run()
     raise click.UsageError("several workers need a system that can fork; use one")
 
 
