@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 1024 * 1024
+_FILLING = b"x" * BLOCK
+_DESCRIPTORS = 2**20
 
 
 class RunFailed(Exception):
@@ -29,11 +32,15 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server's processes have used. CPU in seconds, peak memory in bytes."""
+    """What a server's processes have used. CPU in seconds by process, peak memory in bytes."""
 
-    cpu: float
+    cpu_of: dict[int, float]
     peak_rss: int
     threads: int
+
+    @property
+    def cpu(self) -> float:
+        return sum(self.cpu_of.values())
 
 
 class Running:
@@ -51,7 +58,7 @@ class Running:
         """Summed over the process tree."""
         processes = self.processes()
         return Usage(
-            sum(_cpu(pid) for pid in processes),
+            {pid: _cpu(pid) for pid in processes},
             sum(_status(pid, "VmHWM") * 1024 for pid in processes),
             sum(_status(pid, "Threads") for pid in processes),
         )
@@ -142,11 +149,32 @@ def playground(directory: Path) -> Iterator[Path]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def touch_memory(size: int) -> None:
-    """The first touch of free pages costs more than later ones in a virtual machine."""
-    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+def touch_memory(directory: Path, size: int) -> None:
+    """Lets the next file of this size find memory that is ready; to be called right before.
+
+    A virtual machine may give free memory back to its host after a second or two, and gets it back
+    page by page: a write then costs up to five times as much. What has been written to the same
+    file system in writes of the same size, and deleted again, is what the next file gets.
+    """
+    if not size:
+        return
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
         for _ in range(size // BLOCK):
-            file.write(bytes(BLOCK))
+            file.write(_FILLING)
+
+
+def raise_descriptor_limit() -> int:
+    """As many descriptors as this user may have, for servers and clients started from here on.
+
+    Returns how many that are. tusserver needs three for each slow client: the connection twice and
+    the file.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def build(name: str, source: Path, *command: str) -> Path:

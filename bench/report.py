@@ -12,7 +12,6 @@ from typing import Any
 
 from bench.cases import MIB, Case, Sample, cost, rate
 
-REFERENCE = "tusd"
 _COLOURS = ("#2f6feb", "#8fb5f7", "#6e7781", "#9a6700", "#bc4c00", "#1a7f37")
 Samples = Sequence[Sample]
 Figure = Callable[[Sample], float]
@@ -42,18 +41,20 @@ class Results:
         found = self.of(case, medium, server)
         return median(map(figure, found)) if found else None
 
-    def ratio(
-        self, case: Case, medium: str, server: str, figure: Figure, base: str = REFERENCE
-    ) -> float | None:
-        """Median over rounds of server / base, each round by itself: what slows the machine down
-        slows both.
+    def ratios(self, case: Case, medium: str, server: str, figure: Figure) -> list[float]:
+        """server / base of the case, each round by itself: what slows the machine down slows
+        both.
         """
-        others = {sample.round: figure(sample) for sample in self.of(case, medium, base)}
-        ratios = [
+        others = {sample.round: figure(sample) for sample in self.of(case, medium, case.base)}
+        return [
             figure(sample) / others[sample.round]
             for sample in self.of(case, medium, server)
             if others.get(sample.round)
         ]
+
+    def ratio(self, case: Case, medium: str, server: str, figure: Figure) -> float | None:
+        """The median of the ratios."""
+        ratios = self.ratios(case, medium, server, figure)
         return median(ratios) if ratios else None
 
 
@@ -80,7 +81,7 @@ def table(results: Results, case: Case, medium: str) -> str:
     """One case on one medium in Markdown."""
     unit = ("MiB/s", "CPU-s/GiB") if case.unit == "bytes" else ("per s", "CPU-s/1000")
     head = (
-        "server", unit[0], f"× {REFERENCE}", unit[1], f"× {REFERENCE}",
+        "server", unit[0], f"× {case.base}", unit[1], f"× {case.base}",
         "p50 ms", "p99 ms", "peak MiB", "threads",
     )  # fmt: skip
     lines = [_row(head), _row(["---"] + ["---:"] * (len(head) - 1))]
