@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import quick, report
 from bench.cases import GIB, REFERENCE, cases, cost, rate
@@ -16,8 +16,13 @@ from bench.report import Results
 from bench.rounds import HERE, install, measure, physical_limits, say
 from bench.servers import CACHE, SERVERS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Named = TypeVar("Named")
 DOCS = HERE.parent / "docs" / "performance"
 MEMORY = Path("/dev/shm")
+QUICK = [SERVERS["tusserver"], SERVERS[REFERENCE]]
 PLOTS = (
     ("rate", "MiB or requests per second", rate),
     ("cost", "CPU seconds per GiB or per 1000 requests", cost),
@@ -35,8 +40,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="3 minutes beside tusd, with a verdict"
     )
-    parser.add_argument("--cases", default="", help="names between commas; all by default")
-    parser.add_argument("--servers", default="", help="names between commas; all by default")
+    parser.add_argument(
+        "--cases", type=_named(cases()), help="names between commas; all by default"
+    )
+    parser.add_argument(
+        "--servers",
+        type=_named({server.word: server for server in SERVERS.values()}),
+        help="names between commas; all by default",
+    )
     parser.add_argument("--media", default="disk,memory", help="disk, memory, or both")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where the disk is")
     parser.add_argument("--out", type=Path, help="where the results go [.cache/bench/results]")
@@ -45,14 +56,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _named(known: dict[str, Named]) -> Callable[[str], list[Named]]:
+    """A reader of names between commas."""
+
+    def read(words: str) -> list[Named]:
+        names = [word for word in words.split(",") if word]
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"no {name}; there are {', '.join(known)}")
+        return [known[name] for name in names]
+
+    return read
+
+
 def main() -> int:
     options = arguments()
     if options.redraw:
         return _redraw(options)
     raise_descriptor_limit()
-    names = [name for name in options.servers.split(",") if name]
-    known = ["tusserver", REFERENCE] if options.quick else list(SERVERS)
-    servers = install(names or known)
+    servers = install(options.servers or (QUICK if options.quick else list(SERVERS.values())))
     program = build("load", HERE / "load" / "main.go", "go", "build")
     started = time.monotonic()
     with playground(options.dir) as disk, playground(MEMORY) as memory:
@@ -63,7 +85,7 @@ def main() -> int:
             return quick.tell(losses)
         media = {name: roots[name] for name in options.media.split(",")}
         table = cases(options.scale)
-        chosen = [table[name] for name in options.cases.split(",") if name] or list(table.values())
+        chosen = [table[case.name] for case in options.cases or table.values()]
         limits = physical_limits(disk, options.rounds, int(2 * GIB * options.scale))
         samples = list(measure(chosen, servers, media, options.rounds, program))
     out = options.out or CACHE / "results"

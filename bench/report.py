@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.cases import MIB, Case, Sample, cost, rate
+from bench.remarks import remarks
 
 _COLOURS = ("#2f6feb", "#8fb5f7", "#6e7781", "#9a6700", "#bc4c00", "#1a7f37")
 Samples = Sequence[Sample]
@@ -188,14 +189,19 @@ def page(results: Results, facts: dict[str, Any], plots: Sequence[str]) -> str:
         "finished uploads on the disk before the last reply, stands beside it.\n",
         *(f"- {remark}" for remark in facts.get("remarks", ())),
         "\n## Physical limits\n",
-        "A program in C that receives from loopback (its sender not counted):\n",
+        "A program in C that receives from loopback (its sender not counted), and Python that does "
+        "nothing but hash:\n",
         limits_table(facts["limits"]),
     ]
     for medium in results.media():
         parts += [f"\n![{name} ({medium})](performance/{name}-{medium}.svg)" for name in plots]
         parts += [
             f"\n## {case.title}, {medium}\n\n{table(results, case, medium)}"
+            + "".join(
+                f"\n\n{remark}." for remark in remarks(results, case, medium, facts["limits"])
+            )
             for case in results.cases
+            if any(results.of(case, medium, server) for server in results.servers())
         ]
     return "\n".join(parts) + "\n"
 

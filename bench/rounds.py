@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cases import CHECKSUMS, MIB, Case, Sample, cost, rate, run_case
 from bench.measuring import RunFailed, build, touch_memory
-from bench.servers import SERVERS, CannotInstall, Server
+from bench.servers import CannotInstall, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +43,11 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def install(names: list[str]) -> list[Server]:
-    """The servers that could be had; why another could not is said."""
+def install(servers: list[Server]) -> list[Server]:
+    """Those that could be had; why another could not is said."""
     found = []
-    for name in names:
-        server = SERVERS[name]
-        say(f"installing {name} …")
+    for server in servers:
+        say(f"installing {server.name} …")
         try:
             server.install()
         except CannotInstall as error:

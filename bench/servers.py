@@ -43,6 +43,11 @@ class Server:
     only: frozenset[str] = frozenset()
     """The only cases in which it takes part, all when empty."""
 
+    @property
+    def word(self) -> str:
+        """The name as one word for the command line."""
+        return self.name.replace(",", "").replace(" ", "-")
+
 
 def _run(*command: str, directory: Path | None = None, **environment: str) -> str:
     done = subprocess.run(
