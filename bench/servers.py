@@ -88,6 +88,12 @@ def _our_version() -> str:
     return found[1] if found else "?"
 
 
+def soaked(workers: int) -> Server:
+    """tusserver with its default settings and so many workers."""
+    options = () if workers == 1 else ("--workers", str(workers))
+    return Server("tusserver", _our_version, lambda: None, _tusserver(*options))
+
+
 # tusd.
 
 _TUSD_MODULE = "github.com/tus/tusd/v2/cmd/tusd"
