@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench import quick, report
+from bench import quick, report, servers, ways
 from bench.cases import GIB, REFERENCE, cases, cost, rate
 from bench.measuring import build, playground, raise_descriptor_limit
 from bench.report import Results
 from bench.rounds import HERE, install, measure, physical_limits, say
-from bench.servers import CACHE, SERVERS
+from bench.servers import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Named = TypeVar("Named")
 DOCS = HERE.parent / "docs" / "performance"
 MEMORY = Path("/dev/shm")
+SERVERS = {**servers.SERVERS, **{server.name: server for server in ways.SERVERS}}
 QUICK = [SERVERS["tusserver"], SERVERS[REFERENCE]]
 PLOTS = (
     ("rate", "MiB or requests per second", rate),
@@ -74,23 +75,23 @@ def main() -> int:
     if options.redraw:
         return _redraw(options)
     raise_descriptor_limit()
-    servers = install(options.servers or (QUICK if options.quick else list(SERVERS.values())))
+    chosen = install(options.servers or (QUICK if options.quick else list(SERVERS.values())))
     program = build("load", HERE / "load" / "main.go", "go", "build")
     started = time.monotonic()
     with playground(options.dir) as disk, playground(MEMORY) as memory:
         roots = {"disk": disk, "memory": memory}
         if options.quick:
-            _, losses = quick.run(servers, {"disk": disk}, program)
+            _, losses = quick.run(chosen, {"disk": disk}, program)
             say(f"{time.monotonic() - started:.0f} s")
             return quick.tell(losses)
         media = {name: roots[name] for name in options.media.split(",")}
         table = cases(options.scale)
-        chosen = [table[case.name] for case in options.cases or table.values()]
+        wanted = [table[case.name] for case in options.cases or table.values()]
         limits = physical_limits(disk, options.rounds, int(2 * GIB * options.scale))
-        samples = list(measure(chosen, servers, media, options.rounds, program))
+        samples = list(measure(wanted, chosen, media, options.rounds, program))
     out = options.out or CACHE / "results"
     out.mkdir(parents=True, exist_ok=True)
-    versions = {server.name: server.version() for server in servers}
+    versions = {server.name: server.version() for server in chosen if not server.only}
     facts = _facts(options, versions, limits)
     (out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     report.write_raw(out / "samples.jsonl", samples)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 MIB, GIB = 2**20, 2**30
 REFERENCE = "tusd"
-OURS = frozenset({"tusserver", "tusserver, sync finish"})
+DEFAULT = "tusserver, sync finish"
+OURS = frozenset({"tusserver", DEFAULT})
+WAYS = "ways"
+"""The case of the servers in `bench.ways`, and of ours as it is by default."""
 CHECKSUMS = ("sha1", "crc32")
 
 
@@ -45,8 +48,8 @@ class Case:
         """Whether this server takes part."""
         if {self.needs, self.name} & server.lacks:
             return False
-        if server.only and self.name not in server.only:
-            return False
+        if (server.only or self.name == WAYS) and self.name not in server.only:
+            return self.name == WAYS and server.name == DEFAULT
         return not self.only or server.name in self.only
 
 
@@ -121,6 +124,10 @@ def _whole_cases(scale: float) -> tuple[Case, ...]:
               f"-case concat -size {quarter} -parallel 4",
               f"-case concat -size {MIB} -parallel 4", stores=4 * quarter, writes=4 * quarter,
               needs="concatenation"),
+        # Where its bodies do not go past its event loop; each of a whole GiB, as they tell of it.
+        _case(WAYS, "one PATCH by other ways, or under other servers", "bytes",
+              f"-case patch -size {big // 2}", f"-case patch -size {64 * MIB}",
+              stores=big // 2, writes=big // 2, base=DEFAULT),
         _case("download", "download", "bytes", f"-case download -size {big}",
               f"-case download -size {64 * MIB}", needs="download"),
     )  # fmt: skip
@@ -156,8 +163,8 @@ def run_case(
 ) -> Sample:
     """One round: the server fresh and warm. Raises RunFailed, also when a wrong byte is stored."""
     with started(server, root) as running:
-        Load(program, running.url, case.warm).run()
-        load = Load(program, running.url, case.load)
+        Load(program, running.url, (*case.warm, *server.words)).run()
+        load = Load(program, running.url, (*case.load, *server.words))
         running.forget_peak()
         # As the last thing before: see there.
         touch_memory(root, case.writes)

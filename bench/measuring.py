@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -46,10 +47,12 @@ class Usage:
 class Running:
     """A started server with a directory of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], scheme: str, port: int, directory: Path
+    ) -> None:
         self._process = process
         self.directory = directory
-        self.url = f"http://127.0.0.1:{port}/files/"
+        self.url = f"{scheme}://127.0.0.1:{port}/files/"
 
     def processes(self) -> list[int]:
         return list(_tree(self._process.pid))
@@ -114,7 +117,7 @@ def started(server: Server, root: Path) -> Iterator[Running]:
         )
     try:
         _await_port(process, port, log)
-        yield Running(process, port, directory)
+        yield Running(process, server.scheme, port, directory)
     finally:
         process.kill()
         process.wait()
@@ -178,10 +181,11 @@ def raise_descriptor_limit() -> int:
 
 
 def build(name: str, source: Path, *command: str) -> Path:
-    """A compiled helper in the cache, made anew when its source is newer."""
-    target = CACHE / "bin" / name
-    newest = max(path.stat().st_mtime for path in source.parent.glob(f"*{source.suffix}"))
-    if not target.exists() or target.stat().st_mtime < newest:
+    """A compiled helper in the cache; each version of its source has one of its own."""
+    sources = sorted(source.parent.glob(f"*{source.suffix}"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    target = CACHE / "bin" / f"{name}-{digest[:12]}"
+    if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [*command, "-o", str(target)],

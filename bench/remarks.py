@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.cases import CHECKSUMS, GIB, OURS, Case, Sample, cost, rate
+from bench.cases import CHECKSUMS, GIB, OURS, WAYS, Case, Sample, cost, rate
 from bench.rounds import hashing
 from bench.servers import TWO_WORKERS
 
@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from bench.report import Results
 
 Limits = list[dict[str, Any]]
+_ON_WAYS = (
+    "All with the default `--sync finish`. Only the first takes its bytes past the event loop. "
+    "'Memory kept' is with glibc told by its environment to keep freed memory, as our own server "
+    "does by itself"
+)
 
 
 def remarks(results: Results, case: Case, medium: str, limits: Limits) -> list[str]:
     """What is to be said of this case on this medium."""
+    if case.name == WAYS:
+        return [_ON_WAYS]
     if case.name in CHECKSUMS:
         return _checksum_remarks(results, case, medium, limits)
     return _worker_remarks(results, case, medium)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.cases import MIB, Case, Sample, cost, rate
+from bench.cases import MIB, WAYS, Case, Sample, cost, rate
 from bench.remarks import remarks
 
 _COLOURS = ("#2f6feb", "#8fb5f7", "#6e7781", "#9a6700", "#bc4c00", "#1a7f37")
@@ -128,9 +128,16 @@ def _number(value: float | None) -> str:
 
 def plot(results: Results, medium: str, title: str, figure: Callable[[Sample, str], float]) -> str:
     """Bars for every case and server, each case scaled to its largest, as SVG."""
-    servers, left, right, bar = results.servers(), 230, 760, 11
+    # The other ways are too many for a legend, and no rivals.
+    cases = [case for case in results.cases if case.name != WAYS]
+    servers = [
+        server
+        for server in results.servers()
+        if any(results.of(case, medium, server) for case in cases)
+    ]
+    left, right, bar = 230, 760, 11
     rows, y = [], 46
-    for case in results.cases:
+    for case in cases:
         values = {
             server: median(figure(sample, case.unit) for sample in found)
             for server in servers

@@ -42,6 +42,9 @@ class Server:
     """Cases that it cannot do, and abilities that it has not."""
     only: frozenset[str] = frozenset()
     """The only cases in which it takes part, all when empty."""
+    scheme: str = "http"
+    words: tuple[str, ...] = ()
+    """What the load generator is told besides, as of the protocol to use."""
 
     @property
     def word(self) -> str:
@@ -73,7 +76,9 @@ def _program(name: str, *places: str) -> str:
 # tusserver.
 
 
-def _tusserver(*options: str) -> Callable[[int, Path], list[str]]:
+def tusserver(*options: str) -> Callable[[int, Path], list[str]]:
+    """The command of tusserver with these options."""
+
     def command(port: int, directory: Path) -> list[str]:
         return [
             sys.executable, "-m", "tusserver", "--port", str(port),
@@ -83,7 +88,8 @@ def _tusserver(*options: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def _our_version() -> str:
+def our_version() -> str:
+    """What the code beside this says that it is."""
     found = re.search(r'__version__ = "(.*)"', (PROJECT / "tusserver" / "__init__.py").read_text())
     return found[1] if found else "?"
 
@@ -91,7 +97,7 @@ def _our_version() -> str:
 def soaked(workers: int) -> Server:
     """tusserver with its default settings and so many workers."""
     options = () if workers == 1 else ("--workers", str(workers))
-    return Server("tusserver", _our_version, lambda: None, _tusserver(*options))
+    return Server("tusserver", our_version, lambda: None, tusserver(*options))
 
 
 # tusd.
@@ -185,13 +191,13 @@ def _tuspyserver(port: int, directory: Path) -> list[str]:
 SERVERS = {
     server.name: server
     for server in (
-        Server("tusserver", _our_version, lambda: None, _tusserver("--sync", "none")),
-        Server("tusserver, sync finish", _our_version, lambda: None, _tusserver()),
+        Server("tusserver", our_version, lambda: None, tusserver("--sync", "none")),
+        Server("tusserver, sync finish", our_version, lambda: None, tusserver()),
         Server(
             TWO_WORKERS,
-            _our_version,
+            our_version,
             lambda: None,
-            _tusserver("--sync", "none", "--workers", "2"),
+            tusserver("--sync", "none", "--workers", "2"),
             only=frozenset({"small", "post", "head"}),
         ),
         Server("tusd", lambda: TUSD.removeprefix("v"), _install_tusd, _tusd),

@@ -124,9 +124,15 @@ func onePatch(o Options, t *Tally) func() {
 	path := client.create(o.size, "")
 	extra := checksumHeader(o.checksum, o.size)
 	t.note(path)
+	send := client.patch
+	if o.chunked {
+		send = client.patchInChunks
+	} else if o.http2 {
+		send = client.patchByHTTP2
+	}
 	return func() {
 		started := time.Now()
-		client.patch(path, 0, o.size, extra)
+		send(path, 0, o.size, extra)
 		t.add(o.size, time.Since(started))
 	}
 }

@@ -30,6 +30,8 @@ type Options struct {
 	seconds  float64
 	rate     int64
 	checksum string
+	chunked  bool
+	http2    bool
 }
 
 // Result is what one case came to. Times in seconds, sizes in bytes.
@@ -99,6 +101,8 @@ func main() {
 	flag.Float64Var(&o.seconds, "seconds", 10, "how long slow clients send")
 	flag.Int64Var(&o.rate, "rate", 64<<10, "bytes per second of a slow client")
 	flag.StringVar(&o.checksum, "checksum", "", "algorithm of an Upload-Checksum on each PATCH")
+	flag.BoolVar(&o.chunked, "chunked", false, "do not tell the length of a body")
+	flag.BoolVar(&o.http2, "http2", false, "send the one PATCH by HTTP/2")
 	isPattern := flag.Bool("pattern", false, "print the bytes that uploads are made of, and nothing else")
 	flag.Parse()
 	if *isPattern {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.cases import GIB, cases
+from bench import ways
+from bench.cases import DEFAULT, GIB, WAYS, cases, cost
 from bench.remarks import remarks
-from bench.report import Results, page
+from bench.report import Results, page, plot, table
 from bench.rounds import hashing
 from bench.servers import SERVERS, TWO_WORKERS
 from tests.bench.test_verdict import sample
@@ -73,6 +74,26 @@ def test_servers_take_part_where_they_belong() -> None:
     assert "blocks" in suited["tusserver"] & suited["tusserver, sync finish"]
     assert "blocks" not in suited["tusd"]
     assert "concat" not in suited["@tus/server"]
+    others = {server.name for server in ways.SERVERS if KNOWN["patch"].suits(server)}
+    assert not others
+    assert [name for name in suited if WAYS in suited[name]] == [DEFAULT]
+    assert all(KNOWN[WAYS].suits(server) for server in ways.SERVERS)
+
+
+def test_other_ways_are_compared_with_our_own_and_not_plotted() -> None:
+    results = Results(
+        [
+            sample(DEFAULT, case=WAYS, cpu=0.5),
+            sample("uvicorn", case=WAYS, cpu=1.5),
+            sample("tusd"),
+        ],
+        KNOWN,
+    )
+    assert "| uvicorn | 1024 | 1.00 | 1.50 | 3.00 |" in table(results, KNOWN[WAYS], "disk")
+    assert "glibc" in remarks(results, KNOWN[WAYS], "disk", [])[0]
+    svg = plot(results, "disk", "cost", cost)
+    assert "tusd" in svg
+    assert "uvicorn" not in svg
 
 
 def test_slow_clients_are_as_many_as_they_say_whatever_the_scale() -> None:
