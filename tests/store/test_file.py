@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import ScriptedBody
+from tests.store.syncs import is_data, is_record, watch
 from tests.store.test_contract import GatedBody, an_upload, append, content, sha1
 from tusserver.protocol.checksum import Buffer
 from tusserver.protocol.decision import Append, Trailer
@@ -24,7 +25,7 @@ from tusserver.protocol.errors import (
     UploadNotFound,
 )
 from tusserver.protocol.upload import Final, Partial
-from tusserver.store import file_session, filesystem
+from tusserver.store import file_session
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
@@ -534,14 +535,13 @@ async def test_after_an_input_output_error_only_known_bytes_stay(
     assert (root / ID).read_bytes() == b"he"
 
 
-async def test_a_sync_that_fails_at_the_end_acknowledges_nothing(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_sync_that_fails_at_the_end_acknowledges_nothing(store: FileStore) -> None:
     await store.create(an_upload())
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
-        with pytest.raises(StorageFailed):
-            await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    syncs = watch(store)
+    syncs.fails = is_data
+    with pytest.raises(StorageFailed):
+        await append(store, an_upload(), ScriptedBody(b"helloworld"))
+    syncs.fails = lambda path: False
     assert not (await store.get(ID)).is_finished
     # Whoever syncs again is told that all is well, but the bytes are gone for all anybody knows.
     assert (await store.open(ID)).offset == 0
@@ -551,17 +551,17 @@ async def test_a_sync_that_fails_at_the_end_acknowledges_nothing(
 
 @pytest.mark.parametrize("plan", [Append(), Append(checksum=sha1(b"lost"))])
 async def test_with_sync_patch_bytes_whose_sync_failed_are_not_there(
-    root: Path, monkeypatch: pytest.MonkeyPatch, plan: Append
+    root: Path, plan: Append
 ) -> None:
     store = a_store(root, Sync.PATCH)
     await store.start()
     await store.create(an_upload())
     await append(store, an_upload(), ScriptedBody(b"safe"))
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
-        with pytest.raises(StorageFailed):
-            await append(store, an_upload(), ScriptedBody(b"lost"), plan)
+    watch(store).fails = is_data
+    with pytest.raises(StorageFailed):
+        await append(store, an_upload(), ScriptedBody(b"lost"), plan)
     assert (await store.open(ID)).offset == 4
+    await store.close()
 
 
 async def test_an_idle_sync_that_fails_goes_back_to_the_last_good_one(
@@ -627,26 +627,24 @@ async def test_a_failed_write_with_a_checksum_leaves_no_marker(
     assert (await store.get(ID)).offset == 0
 
 
-async def test_a_creation_that_fails_leaves_nothing(
-    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", FailingDisk(os.fsync, errno.ENOSPC))
-        with pytest.raises(StorageFull):
-            await store.create(an_upload())
+async def test_a_creation_that_fails_leaves_nothing(store: FileStore, root: Path) -> None:
+    syncs = watch(store)
+    syncs.fails, syncs.error = is_record, errno.ENOSPC
+    with pytest.raises(StorageFull):
+        await store.create(an_upload())
     assert names(root) == set()
 
 
-async def test_a_creation_whose_last_sync_fails_leaves_nothing(
-    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            filesystem, "sync_directory", FailingDisk(filesystem.sync_directory, errno.EIO, 1)
-        )
-        with pytest.raises(StorageFailed):
-            await store.create(an_upload())
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_creation_whose_entries_get_lost_leaves_nothing(root: Path, after: int) -> None:
+    store = a_store(root, Sync.PATCH)
+    await store.start()
+    syncs = watch(store)
+    syncs.fails = lambda path: path.is_dir() and syncs.batches.count(["directory"]) > after
+    with pytest.raises(StorageFailed):
+        await store.create(an_upload())
     assert names(root) == set()
+    await store.close()
 
 
 async def test_a_note_is_written_while_another_one_is_forgotten(

@@ -84,7 +84,7 @@ class Calls:
     """Makes blocking calls for the event loop. The kind of a call is the name of its function."""
 
     def __init__(self, placement: Placement) -> None:
-        self._placement = placement
+        self.placement = placement
         self._kinds: dict[str, _Kind] = {}
         self._make_threads()
 
@@ -102,8 +102,8 @@ class Calls:
 
     def is_inline(self, kind: str) -> bool:
         """Whether the next call of this kind is made on the event loop."""
-        if self._placement is not Placement.AUTO:
-            return self._placement is Placement.INLINE
+        if self.placement is not Placement.AUTO:
+            return self.placement is Placement.INLINE
         known = self._kinds.get(kind)
         return known is None or not known.back_at or time.perf_counter() >= known.back_at
 

@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.store import filesystem
+from tusserver.store.base import Appended
 from tusserver.store.calls import Calls, Placement
 from tusserver.store.file_folder import UploadFolder
 from tusserver.store.file_inspection import Inspection
 from tusserver.store.file_layout import Layout
 from tusserver.store.file_writer import DirectWriter, StreamWriter
 from tusserver.store.filesystem import storage_errors
+from tusserver.store.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
-    from tusserver.store.base import Appended, Body, Finding
+    from tusserver.store.base import Body, Finding
+    from tusserver.store.file_session import AppendSession
+    from tusserver.store.filesystem import Staged
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -100,6 +104,7 @@ class FileStore:
         )
         self._inspection = Inspection(self._folder)
         self._calls = Calls(options.calls)
+        self._commits = GroupCommit(self._calls)
 
     async def start(self) -> None:
         """Creates the directory if it is missing.
@@ -107,9 +112,12 @@ class FileStore:
         Raises StoreUnusable when it cannot be written.
         """
         await self._call(self._folder.prepare)
+        if self._layout.durable:
+            self._commits.start(self._layout.root)
 
     async def close(self) -> None:
-        """Ends the threads; the store may be started again."""
+        """Waits for the commits that are under way; the store may be started again."""
+        await self._commits.close()
         self._calls.close()
 
     async def _call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -125,7 +133,22 @@ class FileStore:
         return call(function, *args, **kwargs)
 
     async def create(self, upload: Upload) -> Upload:
-        return await self._quick_call(not self._layout.durable, self._folder.create, upload)
+        if not self._layout.durable:
+            return await self._calls.make(self._folder.create, upload)
+        creation = await self._calls.make(self._folder.begin_creation, upload)
+        # The first note of an upload makes its entries certain, too; until then it may get lost.
+        is_promised = self._folder.syncs_each_append or creation.upload.is_finished
+        directory = os.path.dirname(creation.record.path) if is_promised else None
+        with storage_errors():
+            try:
+                await self._commits.commit(creation.record, directory=directory)
+                await self._calls.make(creation.create_data)
+                if directory is not None:
+                    await self._commits.commit(directory=directory)
+            except OSError as error:
+                await self._call(creation.undo, error)
+                raise
+        return creation.upload
 
     async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
         return await self._quick_call(True, self._folder.load, upload_id, is_held=is_held)
@@ -157,7 +180,21 @@ class FileStore:
             await self._call(session.abandon, keeps_prefix=False)
             raise
         is_quick = session.completes_at_once
-        return await self._quick_call(is_quick, session.complete, outcome, late)
+        completed = await self._quick_call(is_quick, session.complete, outcome, late)
+        if isinstance(completed, Appended):
+            return completed
+        return await self._commit(session, completed)
+
+    async def _commit(self, session: AppendSession, note: Staged) -> Appended:
+        with storage_errors():
+            try:
+                await self._commits.commit(
+                    note, data=session.descriptor, directory=os.path.dirname(note.path)
+                )
+            except OSError as error:
+                await self._call(session.failed, error)
+                raise
+        return await self._calls.make(session.committed)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
         opening = asyncio.ensure_future(self._call(self._open_for_reading, upload.upload_id))

@@ -20,12 +20,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from tusserver.protocol.errors import StorageFull, UploadDamaged, UploadNotFound
-from tusserver.protocol.upload import Final
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import StoreUnusable
+from tusserver.store.file_creation import Creation
 from tusserver.store.file_layout import INFO, escape, unescape
 from tusserver.store.file_record import Origin, Record, Synced
 from tusserver.store.file_session import AppendSession
@@ -56,42 +54,26 @@ class UploadFolder:
         self.keeps_notes = keeps_notes
         self.syncs_each_append = syncs_each_append
         self.boot_id = boot_id
-        self._shares_bytes = False
+        self.shares_bytes = False
         self._plenty, self._plenty_until = 0, 0.0
 
     def prepare(self) -> None:
         """Creates the directories and proves that they can be written. Raises StoreUnusable."""
         try:
             self.layout.make_directories()
-            self._shares_bytes = filesystem.can_clone(self.layout.new_temporary("probe"))
+            self.shares_bytes = filesystem.can_clone(self.layout.new_temporary("probe"))
         except OSError as error:
             raise StoreUnusable(
                 f"cannot store uploads in {self.layout.root}: {error.strerror}"
             ) from error
 
     def create(self, upload: Upload) -> Upload:
-        """Record first, then the empty data file: see file_layout for the order."""
-        layout = self.layout
-        # A final upload that shares the bytes of its partials needs no room of its own.
-        if upload.length is not None and not (
-            isinstance(upload.concat, Final) and self._shares_bytes
-        ):
-            self._refuse_too_long(upload.length)
-        synced = Synced(self.boot_id, 0) if self.keeps_notes else None
-        data = layout.data(upload.upload_id)
-        record = file_record.new_record(upload, data, layout.info(upload.upload_id), synced)
-        with storage_errors():
-            content = layout.create_record(upload.upload_id, record)
-            try:
-                os.close(filesystem.open_file(data, layout.file_mode, create=True))
-                if layout.durable:
-                    filesystem.sync_directory(os.path.dirname(data))
-            except OSError as error:
-                if not isinstance(error, FileExistsError):
-                    filesystem.remove(data)
-                filesystem.remove(layout.info(upload.upload_id))
-                raise
-        return replace(upload, origin=Origin(record, content))
+        """One whole creation, of which nothing is synced."""
+        return self.begin_creation(upload).complete()
+
+    def begin_creation(self, upload: Upload) -> Creation:
+        """Writes the record of a new upload. Raises StorageFull, StorageFailed."""
+        return Creation(self, upload)
 
     def load(self, upload_id: str, *, is_held: bool = False) -> Upload:
         """The upload as it can be vouched for, while others may be at work on it unless the lock
@@ -212,7 +194,8 @@ class UploadFolder:
         record.tusserver.synced = Synced(self.boot_id, offset) if self.keeps_notes else None
         self.layout.write_record(upload_id, record, former)
 
-    def _refuse_too_long(self, length: int) -> None:
+    def refuse_too_long(self, length: int) -> None:
+        """Raises StorageFull for what does not fit, as far as that is known."""
         # Small ones need not ask each time: if they do not fit after all, the write says so.
         now = time.monotonic()
         if length < self._plenty and now < self._plenty_until:
@@ -237,7 +220,7 @@ class UploadFolder:
         to fit.
         """
         if plan.expected is not None:
-            self._refuse_too_long(plan.expected)
+            self.refuse_too_long(plan.expected)
         with storage_errors():
             return AppendSession(self, upload, plan)
 
@@ -282,8 +265,8 @@ class UploadFolder:
         final upload.
         """
         layout, upload_id = self.layout, upload.upload_id
-        if not self._shares_bytes:
-            self._refuse_too_long(sum(partial.offset for partial in partials))
+        if not self.shares_bytes:
+            self.refuse_too_long(sum(partial.offset for partial in partials))
         temporary = layout.new_temporary(upload_id)
         with storage_errors():
             try:

@@ -16,7 +16,6 @@ told from files that somebody else put here: a data file without a record is nev
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -137,7 +136,7 @@ class Layout:
         path = self.info(upload_id)
         try:
             content = filesystem.read_file(path)
-            if not content:
+            if _is_unwritten(content):
                 if self.is_torn(upload_id):
                     raise UploadNotFound
                 content = filesystem.read_file(path)  # Perhaps it has just been written.
@@ -146,29 +145,23 @@ class Layout:
         return Origin(decode(content), content)
 
     def is_torn(self, upload_id: str) -> bool:
-        """An empty record and no data beside it: a creation that has just begun, or never ended.
-        Raises OSError.
+        """A record that nobody has written to its end and no data beside it: a creation that has
+        just begun, or never ended. Raises OSError.
         """
-        return filesystem.is_missing(self.data(upload_id)) and filesystem.is_empty(
-            self.info(upload_id)
-        )
+        if not filesystem.is_missing(self.data(upload_id)):
+            return False
+        try:
+            return _is_unwritten(filesystem.read_file(self.info(upload_id)))
+        except FileNotFoundError:
+            return False
 
-    def create_record(self, upload_id: str, record: Record) -> bytes:
-        """Writes the first record, for good if it is to be durable. Returns the content of the
-        file. Raises OSError, also if there are a record or data already.
+    def stage_first_record(self, upload_id: str, record: Record) -> filesystem.Staged:
+        """Writes the record of an upload that is being created; it may have its data file when this
+        is put, and is on the disk if that is to be. Raises OSError.
         """
-        if self.durable:
-            if not filesystem.is_missing(self.data(upload_id)):
-                raise FileExistsError(errno.EEXIST, "there is such a file already", upload_id)
-            try:
-                return self.write_record(upload_id, record)
-            except OSError:
-                filesystem.remove(self.info(upload_id))
-                raise
-        content = encode(record)
+        path = self.info(upload_id)
         # Nobody knows this id yet, so that nobody can see half of it; see `is_torn`.
-        filesystem.new_file(self.info(upload_id), content, self.file_mode)
-        return content
+        return filesystem.Staged(path, encode(record), path, self.file_mode)
 
     def write_record(self, upload_id: str, record: Record, former: bytes | None = None) -> bytes:
         """Replaces the record as a whole; unknown keys of `former` are kept. Returns the content of
@@ -183,6 +176,17 @@ class Layout:
             durable=self.durable,
         )
         return content
+
+    def stage_record(
+        self, upload_id: str, record: Record, former: bytes | None = None
+    ) -> filesystem.Staged:
+        """As `write_record`, for one who brings it to the disk before it takes its place."""
+        return filesystem.Staged(
+            self.info(upload_id),
+            encode(record, former),
+            self.new_temporary(upload_id),
+            self.file_mode,
+        )
 
     def read_marker(self, upload_id: str) -> Marker | None:
         """The marker if one stands."""
@@ -216,6 +220,11 @@ class Layout:
 
     def remove_marker(self, upload_id: str) -> None:
         filesystem.remove(self.marker(upload_id))
+
+
+def _is_unwritten(content: bytes) -> bool:
+    """What a killed process, or the power that was lost, may leave of a new file."""
+    return not content or b"\0" in content
 
 
 @lru_cache(maxsize=4096)

@@ -11,8 +11,9 @@ from tusserver.protocol.decision import Outcome
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import Appended
 from tusserver.store.file_layout import Marker
-from tusserver.store.file_record import Origin
+from tusserver.store.file_record import Origin, Synced
 from tusserver.store.filesystem import storage_errors
+from tusserver.store.group_commit import DataNotSynced, EntriesNotSynced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
     from tusserver.store.file_folder import UploadFolder
+    from tusserver.store.filesystem import Staged
 
 _SYNC_BYTES = 64 * 1024 * 1024
 _SYNC_SECONDS = 5.0
@@ -30,8 +32,8 @@ _READ_SIZE = 1024 * 1024
 class AppendSession:
     """Holds the open data file of one upload from the first to the last byte of one body.
 
-    `write` and `sync` may run at the same time, in two threads; `complete` or `abandon` comes last
-    and alone.
+    `write` and `sync` may run at the same time, in two threads; `complete` (and the commit) or
+    `abandon` comes last and alone.
     """
 
     def __init__(self, folder: UploadFolder, upload: Upload, plan: Append) -> None:
@@ -51,13 +53,15 @@ class AppendSession:
         self._last_sync = time.monotonic()
         self._is_doubtful = False
         self._has_failed = False
+        self._noted = self._record.synced
+        self._outcome = Outcome.COMPLETE
         path = folder.layout.data(upload.upload_id, self._record)
-        self._descriptor = filesystem.open_file(path)
-        self._last_byte = os.fstat(self._descriptor).st_mtime_ns
+        self.descriptor = filesystem.open_file(path)
+        self._last_byte = os.fstat(self.descriptor).st_mtime_ns
         try:
             self._prepare()
         except BaseException:
-            os.close(self._descriptor)
+            os.close(self.descriptor)
             raise
 
     def _prepare(self) -> None:
@@ -66,11 +70,11 @@ class AppendSession:
             # From here on bytes may be lost with the power: until where they cannot is noted before
             # the first one.
             folder.note_synced(
-                self._upload_id, self._record, self._former, self._descriptor, self._start
+                self._upload_id, self._record, self._former, self.descriptor, self._start
             )
         elif note is not None and not folder.keeps_notes:
             folder.note_synced(
-                self._upload_id, self._record, self._former, self._descriptor, self._start
+                self._upload_id, self._record, self._former, self.descriptor, self._start
             )
         if self._plan.is_staged:
             folder.layout.write_marker(
@@ -92,13 +96,13 @@ class AppendSession:
         assert not self._has_failed
         with storage_errors():
             try:
-                end = filesystem.write_at(self._descriptor, buffers, self.offset)
+                end = filesystem.write_at(self.descriptor, buffers, self.offset)
             except OSError as error:
                 self._has_failed = True
                 if not filesystem.is_out_of_room(error):
                     # Nobody knows what the failed call has written; without room it is exactly
                     # what fitted.
-                    os.ftruncate(self._descriptor, self.offset)
+                    os.ftruncate(self.descriptor, self.offset)
                 raise
         if self._digest is not None:
             for buffer in buffers:
@@ -126,7 +130,7 @@ class AppendSession:
 
     def _note(self, offset: int) -> None:
         try:
-            self._folder.sync_data(self._descriptor)
+            self._folder.sync_data(self.descriptor)
         except OSError:
             # Cut off at the end: a write may be running.
             self._is_doubtful = True
@@ -135,8 +139,8 @@ class AppendSession:
 
     @property
     def completes_at_once(self) -> bool:
-        """Whether `complete` has nothing to read again and nothing to bring to the disk."""
-        return not self._plan.is_staged and not self._has_promised_more()
+        """Whether `complete` has nothing to read again."""
+        return not self._plan.is_staged
 
     def _has_promised_more(self) -> bool:
         note = self._record.synced
@@ -144,25 +148,59 @@ class AppendSession:
             return False
         return self._folder.syncs_each_append or self.offset == self._record.length
 
-    def complete(self, outcome: Outcome, late: Checksum | None) -> Appended:
-        """Ends the session after the body has, with the checksum of its trailer if there was one.
+    def complete(self, outcome: Outcome, late: Checksum | None) -> Appended | Staged:
+        """Decides which of the bytes stay, after the body has ended, with the checksum of its
+        trailer if there was one.
 
-        Decides which of the bytes stay, and makes durable what has been promised. Raises
-        StorageFull, StorageFailed.
+        That ends the session, unless more has been promised than is on the disk. Then the record
+        that says so is returned, to be committed together with `descriptor`; `committed` or
+        `failed` comes last. Raises StorageFull, StorageFailed.
         """
         try:
             with storage_errors():
                 if self._plan.is_staged:
                     outcome = self._judge(outcome, late)
-                self._make_durable()
-                modified_at = datetime.fromtimestamp(os.fstat(self._descriptor).st_mtime, UTC)
+                self._outcome = outcome
+                if self._has_promised_more():
+                    return self._stage_note()
+        except BaseException:
+            self._close()
+            raise
+        return self.committed()
+
+    def _stage_note(self) -> Staged:
+        self._noted = self._record.synced
+        self._record.tusserver.synced = Synced(self._folder.boot_id, self.offset)
+        return self._folder.layout.stage_record(self._upload_id, self._record, self._former)
+
+    def committed(self) -> Appended:
+        """Ends the session; what has been promised is on the disk. Raises StorageFailed."""
+        try:
+            with storage_errors():
+                modified_at = datetime.fromtimestamp(os.fstat(self.descriptor).st_mtime, UTC)
         finally:
             self._close()
         origin = Origin(self._record, self._former)
         upload = file_record.as_upload(
             self._upload_id, origin, self.offset, modified_at, is_settled=True
         )
-        return Appended(upload, outcome)
+        return Appended(upload, self._outcome)
+
+    def failed(self, error: OSError) -> None:
+        """Ends the session after its commit has failed; what stays is certain.
+
+        Raises StorageFull, StorageFailed.
+        """
+        self._record.tusserver.synced = self._noted
+        self._is_doubtful = self._is_doubtful or isinstance(error, DataNotSynced)
+        try:
+            with storage_errors():
+                if isinstance(error, EntriesNotSynced):
+                    # The new record stands there already, and would be believed.
+                    record = self._record
+                    self._folder.layout.stage_record(self._upload_id, record, self._former).put()
+        finally:
+            self._close()
 
     def _judge(self, outcome: Outcome, late: Checksum | None) -> Outcome:
         if outcome is Outcome.COMPLETE and not self._matches(late):
@@ -187,20 +225,16 @@ class AppendSession:
         late_digest = late.start()
         for position in range(self._start, self.offset, _READ_SIZE):
             size = min(_READ_SIZE, self.offset - position)
-            late_digest.update(filesystem.read_at(self._descriptor, size, position))
+            late_digest.update(filesystem.read_at(self.descriptor, size, position))
         return late.matches(late_digest)
 
     def _cut(self) -> None:
         """Takes the staged bytes back: first the bytes, then the marker that says so."""
-        os.ftruncate(self._descriptor, self._start)
+        os.ftruncate(self.descriptor, self._start)
         # Bytes that were refused do not move the deadline.
-        filesystem.set_modified(self._descriptor, self._last_byte)
+        filesystem.set_modified(self.descriptor, self._last_byte)
         self._folder.layout.remove_marker(self._upload_id)
         self.offset = self._start
-
-    def _make_durable(self) -> None:
-        if self._has_promised_more():
-            self._note(self.offset)
 
     def abandon(self, *, keeps_prefix: bool) -> None:
         """Ends the session after a failure; what stays is certain. Raises StorageFailed.
@@ -220,6 +254,6 @@ class AppendSession:
         try:
             if self._is_doubtful:
                 with storage_errors():
-                    file_record.cut_unsynced(self._record, self._descriptor)
+                    file_record.cut_unsynced(self._record, self.descriptor)
         finally:
-            os.close(self._descriptor)
+            os.close(self.descriptor)

@@ -128,14 +128,6 @@ def is_missing(path: str) -> bool:
     return False
 
 
-def is_empty(path: str) -> bool:
-    """Whether there is a file at `path` and nothing in it. Raises OSError."""
-    try:
-        return os.lstat(path).st_size == 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
 def remove(path: str) -> None:
     """Removes this file if it is there. Raises OSError."""
     with suppress(FileNotFoundError):
@@ -156,11 +148,17 @@ def sync_directory(directory: str | Path) -> None:
     """Returns when the entries of this directory are on the disk."""
     if sys.platform == "win32":
         return  # Directories cannot be opened there; NTFS journals them.
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_directory(directory)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_directory(directory: str | Path) -> int:
+    """A descriptor for syncing the entries of this directory. Raises OSError."""
+    assert sys.platform != "win32"
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
@@ -209,19 +207,39 @@ def _behind(views: list[memoryview], written: int) -> list[memoryview]:
     return []
 
 
-def new_file(path: str, content: bytes, mode: int) -> None:
-    """Writes a file that must not exist yet. Raises OSError, and then there is none of ours.
+class Staged:
+    """The new content of a file, written beside it, which has yet to take its place."""
 
-    A process that is killed meanwhile leaves an empty one, a loss of power perhaps a part.
-    """
-    descriptor = open_file(path, mode, create=True)
-    try:
-        write_at(descriptor, [content], 0)
-    except OSError:
-        remove(path)
-        raise
-    finally:
-        os.close(descriptor)
+    __slots__ = ("_temporary", "content", "descriptor", "path")
+
+    def __init__(self, path: str, content: bytes, temporary: str, mode: int) -> None:
+        """`temporary` is on the same file system, and is gone in the end; or it is `path` itself,
+        where there must be nothing yet and nobody must look. Raises OSError.
+        """
+        self.path = path
+        self.content = content
+        self._temporary = temporary
+        self.descriptor = open_file(temporary, mode, create=True)
+        try:
+            write_at(self.descriptor, [content], 0)
+        except OSError:
+            self.discard()
+            raise
+
+    def put(self) -> None:
+        """A reader, and a crash, see the old or the new content whole. Raises OSError."""
+        try:
+            os.close(self.descriptor)
+            if self._temporary != self.path:
+                os.replace(self._temporary, self.path)
+        except OSError:
+            remove(self._temporary)
+            raise
+
+    def discard(self) -> None:
+        """The old content stays. Raises OSError."""
+        os.close(self.descriptor)
+        remove(self._temporary)
 
 
 def replace_file(path: str, content: bytes, temporary: str, mode: int, *, durable: bool) -> None:
@@ -230,18 +248,14 @@ def replace_file(path: str, content: bytes, temporary: str, mode: int, *, durabl
     With `durable` it is on the disk on return. `temporary` is on the same file system and is gone
     afterwards.
     """
-    descriptor = open_file(temporary, mode, create=True)
-    try:
+    staged = Staged(path, content, temporary, mode)
+    if durable:
         try:
-            write_at(descriptor, [content], 0)
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except OSError:
-        remove(temporary)
-        raise
+            os.fsync(staged.descriptor)
+        except OSError:
+            staged.discard()
+            raise
+    staged.put()
     if durable:
         sync_directory(os.path.dirname(path))
 
