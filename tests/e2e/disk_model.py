@@ -126,6 +126,7 @@ class Disk:
         self._base = str(base)
         self._open: dict[int, Node] = {}
         self._in_flight: dict[int, Node | None] = {}
+        self._submitted: dict[tuple[str, int], tuple[Node | None, int]] = {}
         moments = [(moment, call) for call in calls for moment in {call.begun, call.done}]
         for moment, call in sorted(moments, key=lambda item: item[0]):
             if moment == call.begun:
@@ -268,10 +269,29 @@ class Disk:
         node.syncs.append((call.begun, call.done))
         self.syncs.append(call.done)
 
+    # Asynchronous syncs: begun with one call, told of by another one.
+
+    def _submit(self, call: Call) -> None:
+        for data, operation, descriptor in _REQUEST.findall(call.arguments[2])[: call.result]:
+            if operation not in ("FSYNC", "FDSYNC"):
+                raise Unmodelled(call)
+            key = call.arguments[0], int(data, 0)
+            self._submitted[key] = self._open.get(int(descriptor)), call.begun
+
+    def _reap(self, call: Call) -> None:
+        for data, result in _EVENT.findall(call.arguments[3]):
+            node, begun = self._submitted.pop((call.arguments[0], int(data, 0)))
+            if node is not None and result == "0":
+                node.syncs.append((begun, call.done))
+                self.syncs.append(call.done)
+                self.moments += [begun, call.done]
+
     def _not_told(self, call: Call, node: Node) -> None:
         raise Unmodelled(call)
 
 
+_REQUEST = re.compile(r"aio_data=(\w+), aio_lio_opcode=IOCB_CMD_(\w+), aio_fildes=(\d+)")
+_EVENT = re.compile(r"data=(\w+), obj=\w+, res=(-?\d+)")
 _ON_PATHS: dict[str, Callable[[Disk, Call], None]] = {
     "openat": Disk._opened,
     "rename": lambda disk, call: disk._renamed(call, disk._path(call, 0), disk._path(call, 1)),
@@ -288,6 +308,8 @@ _ON_PATHS: dict[str, Callable[[Disk, Call], None]] = {
     "mkdirat": lambda disk, call: disk._made_directory(call, disk._path(call, 1, 0)),
     **dict.fromkeys(("creat", "truncate", "link", "linkat", "symlink", "symlinkat"), Disk._linked),
     "readlink": lambda disk, call: disk._marked(call, call.text(0)),
+    "io_submit": Disk._submit,
+    "io_getevents": Disk._reap,
     "readlinkat": lambda disk, call: disk._marked(call, call.text(1)),
 }
 _ON_DESCRIPTORS: dict[str, Callable[[Disk, Call, Node], None]] = {

@@ -1,6 +1,6 @@
 """The run whose system calls `test_power_loss` replays: a file store at work on many uploads.
 
-    python -m tests.e2e.power_scenario DIRECTORY SYNC
+    python -m tests.e2e.power_scenario DIRECTORY SYNC PLACEMENT
 
 It tells by marks in the trace what a client would know at that moment. It goes through the kinds of
 requests, through processes that are killed (their appends simply never go on), and through a start
@@ -29,6 +29,7 @@ from tusserver.protocol.decision import Append, Outcome, Trailer
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.store import file_session
 from tusserver.store.base import BodyInterrupted
+from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
 if TYPE_CHECKING:
@@ -277,14 +278,14 @@ async def first_life(life: Life) -> None:
     await life.is_killed("rebooted")
 
 
-async def main(directory: Path, sync: Sync) -> None:
+async def main(directory: Path, options: FileStoreOptions) -> None:
     file_session._SYNC_BYTES = SYNC_BYTES
     for boot_id, live in (
         ("first boot", first_life),
         ("first boot", lambda life: life.goes_on("killed")),
         ("second boot", lambda life: life.goes_on("rebooted")),
     ):
-        store = FileStore(directory, FileStoreOptions(sync), boot_id=boot_id)
+        store = FileStore(directory, options, boot_id=boot_id)
         await store.start()
         await live(Life(store))
     # Not by way of the appends that stand still: they belong to processes that were killed.
@@ -292,4 +293,5 @@ async def main(directory: Path, sync: Sync) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Sync(sys.argv[2])))
+    chosen = FileStoreOptions(Sync(sys.argv[2]), calls=Placement(sys.argv[3]))
+    asyncio.run(main(Path(sys.argv[1]), chosen))

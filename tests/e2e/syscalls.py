@@ -21,7 +21,7 @@ _TRACED = (
     "openat,?creat,pwrite64,pwritev,pwritev2,write,writev,ftruncate,?truncate,fsync,fdatasync,"
     "?sync,syncfs,sync_file_range,?rename,renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat,"
     "?rmdir,?link,linkat,?symlink,symlinkat,copy_file_range,sendfile,splice,fallocate,ioctl,"
-    "close,dup,?dup2,dup3,fcntl,?readlink,readlinkat"
+    "?io_submit,?io_getevents,close,dup,?dup2,dup3,fcntl,?readlink,readlinkat"
 )
 _LINE = re.compile(r"\d+ +(?P<name>\w+)\((?P<rest>.*)")
 _RESUMED = re.compile(r"\d+ +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")

@@ -31,6 +31,7 @@ from tests.e2e.power_scenario import LENGTHS, PARTIALS, Life, content_of
 from tests.e2e.syscalls import read_trace, record
 from tusserver.protocol.errors import UploadNotFound
 from tusserver.protocol.upload import Final, Upload
+from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
 if TYPE_CHECKING:
@@ -290,15 +291,23 @@ class Recording:
     upload_dir: Path
 
 
-@pytest.fixture(scope="module", params=[Sync.FINISH, Sync.PATCH], ids=["finish", "patch"])
+RUNS = {
+    "finish": (Sync.FINISH, Placement.AUTO),
+    "patch": (Sync.PATCH, Placement.AUTO),
+    # As on systems whose kernel does not sync for us.
+    "finish-threads": (Sync.FINISH, Placement.THREADS),
+}
+
+
+@pytest.fixture(scope="module", params=list(RUNS.values()), ids=list(RUNS))
 def recording(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Recording:
-    sync: Sync = request.param
+    sync, placement = request.param
     directory = tmp_path_factory.mktemp("power")
     made = Recording(sync, directory / "trace", directory / "uploads")
     module = "tests.e2e.power_scenario"
-    command = [sys.executable, "-m", module, str(made.upload_dir), sync.value]
+    command = [sys.executable, "-m", module, str(made.upload_dir), sync.value, placement.value]
     record(command, _PROJECT, made.trace)
     return made
 
