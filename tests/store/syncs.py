@@ -18,10 +18,12 @@ class WatchedSyncs:
     `fails` says of a path whether its sync shall fail; `gate` holds every batch up until it is set.
     """
 
+    Fails = Callable[[Path], bool]
+
     def __init__(self, syncs: DiskSyncs) -> None:
         self._syncs = syncs
         self.batches: list[list[str]] = []
-        self.fails: Callable[[Path], bool] = lambda path: False
+        self.fails: WatchedSyncs.Fails = lambda path: False
         self.error = errno.EIO
         self.gate = asyncio.Event()
         self.gate.set()
@@ -49,7 +51,7 @@ def kind_of(path: Path) -> str:
     """
     if path.is_dir():
         return "directory"
-    return "record" if path.parent.name == "tmp" else "data"
+    return "record" if path.parent.name == "tmp" or path.suffix == ".info" else "data"
 
 
 def is_data(path: Path) -> bool:

@@ -194,6 +194,9 @@ class FileStore:
             except OSError as error:
                 await self._call(session.failed, error)
                 raise
+            except BaseException:
+                session.committed()
+                raise
         return await self._calls.make(session.committed)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:

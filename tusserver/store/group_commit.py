@@ -53,19 +53,21 @@ class GroupCommit:
         self._calls = calls
         self._syncs: DiskSyncs = ThreadSyncs(calls.threads)
         self._gathered: list[_Commit] = []
+        self._batch: list[_Commit] = []
         self._working: asyncio.Task[None] | None = None
 
     def start(self, directory: Path) -> None:
         """Chooses how files on the file system of this directory are synced. Raises OSError."""
+        by_kernel = None
         if self._calls.placement is not Placement.THREADS:
-            self._syncs = KernelSyncs.open(directory) or self._syncs
+            by_kernel = KernelSyncs.open(directory)
+        self._syncs = by_kernel or ThreadSyncs(self._calls.threads)
 
     async def close(self) -> None:
         """Waits for the commits that are under way."""
         while self._working is not None:
             await asyncio.wait((self._working,))
         self._syncs.close()
-        self._syncs = ThreadSyncs(self._calls.threads)
 
     async def commit(
         self,
@@ -78,31 +80,35 @@ class GroupCommit:
         staged file has taken its place since, and the entries of this directory have got to the
         disk after that.
 
-        Goes on when it is cancelled, and is cancelled in the end. Raises OSError: DataNotSynced,
-        EntriesNotSynced, or another one, after which nothing has changed. The staged file is used
-        up in any case.
+        Goes on when it is cancelled; CancelledError then means that all is done. Raises OSError:
+        DataNotSynced, EntriesNotSynced, or another one, after which nothing has changed. The staged
+        file is used up in any case.
         """
         loop = asyncio.get_running_loop()
         commit = _Commit(staged, data, directory, loop.create_future())
         self._gathered.append(commit)
         if self._working is None:
             self._working = loop.create_task(self._work())
+            self._working.add_done_callback(self._ended)
         await _uncancelled(commit.done)
 
     async def _work(self) -> None:
-        batch: list[_Commit] = []
-        try:
-            while self._gathered:
-                batch, self._gathered = self._gathered, []
-                await self._commit_all(batch)
-        except BaseException as error:
-            # Nobody must wait for ever.
-            for commit in (*batch, *self._gathered):
-                if not commit.done.done():
-                    commit.done.set_exception(error)
-            raise
-        finally:
-            self._working = None
+        while self._gathered:
+            self._batch, self._gathered = self._gathered, []
+            await self._commit_all(self._batch)
+        # At once: the next commit may come before anybody is told that this task has ended.
+        self._working = None
+
+    def _ended(self, working: asyncio.Task[None]) -> None:
+        error = None if working.cancelled() else working.exception()
+        if error is None and not working.cancelled():
+            return
+        self._working = None
+        # Nobody must wait for ever.
+        for commit in (*self._batch, *self._gathered):
+            if not commit.done.done():
+                commit.done.set_exception(error or RuntimeError("the commits were cancelled"))
+        self._gathered = []
 
     async def _commit_all(self, batch: Sequence[_Commit]) -> None:
         await self._sync_files(batch)
@@ -181,12 +187,12 @@ def _tell(commits: Sequence[_Commit]) -> None:
 
 
 async def _uncancelled(done: asyncio.Future[None]) -> None:
-    """Waits for the end, also while it is being cancelled."""
+    """Waits for the end, also while it is being cancelled; an error goes before that."""
     try:
         await asyncio.shield(done)
     except asyncio.CancelledError:
         while not done.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((done,))
-        done.exception()  # Nobody is left to hear of it.
+        done.result()
         raise

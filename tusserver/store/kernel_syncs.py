@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import platform
 import select
@@ -147,7 +148,7 @@ class KernelSyncs:
             taken = _call(self._numbers.submit, self._context, len(slots) - first, pointers)
             if taken < 0:
                 # That of the first one; the others have not been looked at.
-                self._end(slots[first], ctypes.get_errno())
+                self._end(slots[first], ctypes.get_errno() or errno.EIO)
             first += max(taken, 1)
 
     def _end(self, slot: int, code: int) -> None:
