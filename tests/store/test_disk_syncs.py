@@ -7,12 +7,12 @@ import errno
 import os
 import platform
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tusserver.store import kernel_syncs
+from tusserver.store.calls import Calls, Placement
 from tusserver.store.disk_syncs import DiskSyncs, Job, ThreadSyncs
 from tusserver.store.kernel_syncs import KernelSyncs
 
@@ -28,11 +28,11 @@ def by_kernel(directory: Path) -> KernelSyncs:
 
 @pytest.fixture(params=["kernel", "threads"])
 async def syncs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DiskSyncs]:
-    threads = ThreadPoolExecutor(2)
-    made = by_kernel(tmp_path) if request.param == "kernel" else ThreadSyncs(threads)
+    calls = Calls(Placement.THREADS)
+    made = by_kernel(tmp_path) if request.param == "kernel" else ThreadSyncs(calls)
     yield made
     made.close()
-    threads.shutdown()
+    calls.close()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tusserver.store import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
+
+    from tusserver.store.calls import Calls
 
 _THREADS = 4
 """More wait better for the disk, and worse for the interpreter, which they all want afterwards."""
@@ -43,10 +44,10 @@ class DiskSyncs(Protocol):
 
 
 class ThreadSyncs:
-    """Syncs done by a few of these threads, each with its share."""
+    """Syncs done by a few threads, each with its share."""
 
-    def __init__(self, threads: Executor) -> None:
-        self._threads = threads
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     def all(self, jobs: Sequence[Job]) -> asyncio.Future[list[OSError | None]]:
         return asyncio.ensure_future(self._all(jobs))
@@ -55,7 +56,7 @@ class ThreadSyncs:
         loop = asyncio.get_running_loop()
         shares = [jobs[start::_THREADS] for start in range(min(_THREADS, len(jobs)))]
         found: list[OSError | None] = [None] * len(jobs)
-        parts = [loop.run_in_executor(self._threads, _sync_all, share) for share in shares]
+        parts = [loop.run_in_executor(self._calls.threads, _sync_all, share) for share in shares]
         for start, part in enumerate(parts):
             found[start::_THREADS] = await part
         return found

@@ -59,7 +59,7 @@ class Sync(Enum):
     """Nothing is promised; nothing is ever synced."""
     FINISH = "finish"
     """A finished upload is on the disk before its last reply; an unfinished one goes back to its
-    last background sync.
+    last background sync, and is gone if there has been none.
     """
     PATCH = "patch"
     """Every acknowledged byte is on the disk before its reply."""

@@ -51,7 +51,7 @@ class GroupCommit:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._syncs: DiskSyncs = ThreadSyncs(calls.threads)
+        self._syncs: DiskSyncs = ThreadSyncs(calls)
         self._gathered: list[_Commit] = []
         self._batch: list[_Commit] = []
         self._working: asyncio.Task[None] | None = None
@@ -61,13 +61,14 @@ class GroupCommit:
         by_kernel = None
         if self._calls.placement is not Placement.THREADS:
             by_kernel = KernelSyncs.open(directory)
-        self._syncs = by_kernel or ThreadSyncs(self._calls.threads)
+        self._syncs = by_kernel or ThreadSyncs(self._calls)
 
     async def close(self) -> None:
         """Waits for the commits that are under way."""
         while self._working is not None:
             await asyncio.wait((self._working,))
         self._syncs.close()
+        self._syncs = ThreadSyncs(self._calls)
 
     async def commit(
         self,
