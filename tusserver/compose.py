@@ -16,6 +16,7 @@ from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import UploadsOptions
 from tusserver.settings import Settings, SettingsError
 from tusserver.store.calls import Placement
+from tusserver.store.direct_io import DirectIO
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.uploads import Uploads
 
@@ -81,6 +82,7 @@ def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploa
             settings.file_perms,
             settings.dir_perms,
             Placement(settings.file_calls),
+            DirectIO(settings.direct_io),
         ),
     )
     options = UploadsOptions(

@@ -180,6 +180,14 @@ class Settings:
         "so (inline), or in threads (threads).",
         choices=("auto", "inline", "threads"),
     )
+    direct_io: str = _setting(
+        "auto",
+        STORAGE,
+        "Which bodies are written past the page cache (O_DIRECT), which costs less processor time "
+        "and leaves other programs their memory: large ones, where the file system lies on a disk "
+        "(auto), none (off), or all that are not tiny (on).",
+        choices=("auto", "off", "on"),
+    )
     file_perms: int = _setting(
         "0664", STORAGE, "Permissions of new files, before the umask.", kind="mode"
     )

@@ -1,8 +1,8 @@
 """The direct body: from the socket straight to whoever stores the bytes, past the event loop.
 
-A worker thread reads into one large buffer, which it uses again and again, and hands each filling
-on; reading and writing leave the interpreter free for others. A client that falls silent costs no
-thread: the event loop waits for it, and lets a slow one gather some bytes before the next turn.
+A worker thread reads into a large buffer, which is used again and again, and has each filling
+stored; reading and writing leave the interpreter free for others. A client that falls silent costs
+no thread: the event loop waits for it, and lets a slow one gather some bytes before the next turn.
 
 The transport of the connection is paused meanwhile, and a duplicate of its descriptor is read,
 which the event loop can watch. The flag that says 'do not block' belongs to both.
@@ -14,7 +14,6 @@ import asyncio
 import os
 import select
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -23,17 +22,11 @@ from tusserver.protocol.decision import Outcome
 from tusserver.store.base import BodyInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import Receive, Scope
 
-    from tusserver.protocol.checksum import Buffer
     from tusserver.serving.cycle import Cycle
+    from tusserver.store.base import Sink
 
-BUFFER_SIZE = 1024 * 1024
-"""Bytes that are read at once: large enough to make system calls rare, small enough for the caches
-of the processor.
-"""
 PATIENCE = 0.02
 """Seconds for which a thread waits for a client that was fast so far."""
 TURN = 0.25
@@ -44,18 +37,6 @@ HELPING = 16 * 1024
 """Bytes of a slow client that are left to gather in the socket, for a turn to be worth its cost."""
 LONGEST_GATHERING = 0.5
 """Seconds after which even fewer are fetched: so long, HEAD may lag behind."""
-
-_local = threading.local()
-
-
-def _buffer() -> memoryview:
-    """The buffer of this thread; its memory is taken only as far as it is ever filled."""
-    try:
-        view: memoryview = _local.view
-    except AttributeError:
-        view = _local.view = memoryview(bytearray(BUFFER_SIZE))
-    return view
-
 
 if sys.platform == "win32":
     HAS_DIRECT = False  # Sockets are no descriptors there.
@@ -148,26 +129,46 @@ class DirectBody(StreamBody):
             if not gathers:
                 loop.remove_reader(self._descriptor)
 
-    def drain(self, sink: Callable[[Buffer], None]) -> bool:
-        """In a thread, or at once for a slow client: hands on what comes, until the end (True) or
+    def drain(self, sink: Sink) -> bool:
+        """In a thread, or at once for a slow client: has stored what comes, until the end (True) or
         until it is somebody else's turn. Raises BodyInterrupted, and what `sink` raises.
         """
-        if self._head:
-            head, self._head = self._head, b""
-            sink(head)
         owed = self._owed
         # A slow one gets one buffer only: it is drained on the event loop.
         deadline = time.monotonic() + (0.0 if self.is_slow else TURN)
-        while self._owed:
-            if self._interruption is not None:
-                raise BodyInterrupted(self._interruption)
-            if not self._take(sink) and not self._is_worth_waiting(owed - self._owed):
-                break
-            if time.monotonic() >= deadline:
-                break
+        while (self._head or self._owed) and self._fill(sink, owed, deadline):
+            pass
         self._note_speed(owed - self._owed)
         self._cycle.more_body = self._owed > 0
         return self._owed == 0
+
+    def _fill(self, sink: Sink, owed: int, deadline: float) -> bool:
+        """Has one filling of a buffer stored; False if the turn, which began with so many bytes
+        owed, is to end with it.
+        """
+        view = sink.buffer()
+        size = self._take_head(view)
+        try:
+            while self._owed and size < len(view):
+                if self._interruption is not None:
+                    raise BodyInterrupted(self._interruption)
+                received = self._take(view[size:])
+                size += received
+                if time.monotonic() >= deadline:
+                    return False
+                if not received and not self._is_worth_waiting(owed - self._owed):
+                    return False
+                if received and not sink.gathers:
+                    break
+        finally:
+            if size:
+                sink.store(size)
+        return True
+
+    def _take_head(self, view: memoryview) -> int:
+        size = min(len(self._head), len(view))
+        view[:size], self._head = self._head[:size], self._head[size:]
+        return size
 
     def _note_speed(self, received: int) -> None:
         """What the next turn is to be like, after one in which so many bytes came."""
@@ -176,20 +177,18 @@ class DirectBody(StreamBody):
         if received:
             self.is_slow = received < SLOW and self._rate < SLOW_RATE
 
-    def _take(self, sink: Callable[[Buffer], None]) -> bool:
-        """One filling of the buffer; False if there is nothing right now."""
-        view = _buffer()[: self._owed]
+    def _take(self, view: memoryview) -> int:
+        """How many bytes were put there; 0 if there are none right now. Raises BodyInterrupted."""
         try:
-            received = _read_into(self._descriptor, view)
+            received = _read_into(self._descriptor, view[: self._owed])
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             raise BodyInterrupted(Outcome.DISCONNECTED) from None
         if not received:
             raise BodyInterrupted(Outcome.DISCONNECTED)
         self._owed -= received
-        sink(view[:received])
-        return True
+        return received
 
     def _is_worth_waiting(self, received: int) -> bool:
         """Whether more comes soon from a client that was fast in this turn."""

@@ -21,7 +21,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from tusserver.protocol.checksum import Buffer, Checksum
+    from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append, Outcome
     from tusserver.protocol.upload import Upload
 
@@ -74,13 +74,30 @@ class DirectBody(Body, Protocol):
         """So little comes that draining it takes no time worth a thread."""
         ...
 
-    def drain(self, sink: Callable[[Buffer], None]) -> bool:
-        """Blocking, for a thread unless the body `is_slow`: gives `sink` the bytes as they come,
-        each buffer valid during the call only.
+    def drain(self, sink: Sink) -> bool:
+        """Blocking, for a thread unless the body `is_slow`: has `sink` store the bytes as they
+        come.
 
         Returns True at the end of the body, False to be called again when it is `ready`. Raises
-        BodyInterrupted, and what `sink` raises.
+        BodyInterrupted, and what `sink` raises. All that was taken from the connection is stored.
         """
+        ...
+
+
+class Sink(Protocol):
+    """Where a direct body puts its bytes: again and again a `buffer`, then `store`."""
+
+    @property
+    def gathers(self) -> bool:
+        """Bytes are better gathered until the buffer is full, as long as they keep coming."""
+        ...
+
+    def buffer(self) -> memoryview:
+        """Room for the next bytes, at least for one."""
+        ...
+
+    def store(self, size: int) -> None:
+        """Stores the first `size` bytes of the last buffer. Raises StorageFull, StorageFailed."""
         ...
 
 

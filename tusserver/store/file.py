@@ -24,13 +24,16 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import TusError, UploadNotFound
-from tusserver.store import filesystem
+from tusserver.protocol.upload import Partial
+from tusserver.store import direct_io, filesystem
 from tusserver.store.base import Appended
+from tusserver.store.buffers import BufferPool
 from tusserver.store.calls import Calls, Placement
+from tusserver.store.direct_io import LARGE, DirectIO
 from tusserver.store.file_folder import UploadFolder
 from tusserver.store.file_inspection import Inspection
 from tusserver.store.file_layout import Layout
-from tusserver.store.file_writer import DirectWriter, StreamWriter
+from tusserver.store.file_writer import LARGE_BUFFER, DirectWriter, StreamWriter
 from tusserver.store.filesystem import storage_errors
 from tusserver.store.group_commit import GroupCommit
 
@@ -75,6 +78,7 @@ class FileStoreOptions:
     file_mode: int = 0o664
     directory_mode: int = 0o775
     calls: Placement = Placement.AUTO
+    direct_io: DirectIO = DirectIO.OFF
 
 
 class FileStore:
@@ -105,6 +109,8 @@ class FileStore:
         self._inspection = Inspection(self._folder)
         self._calls = Calls(options.calls)
         self._commits = GroupCommit(self._calls)
+        self._direct_io = options.direct_io
+        self._buffers = BufferPool(LARGE_BUFFER)
 
     async def start(self) -> None:
         """Creates the directory if it is missing.
@@ -114,6 +120,7 @@ class FileStore:
         await self._call(self._folder.prepare)
         if self._layout.durable:
             self._commits.start(self._layout.root)
+        self._direct_io = await self._call(direct_io.settle, self._direct_io, self._layout)
 
     async def close(self) -> None:
         """Waits for the commits that are under way; the store may be started again."""
@@ -161,10 +168,12 @@ class FileStore:
     ) -> Appended:
         is_quick = self._folder.begins_at_once(upload)
         session = await self._quick_call(is_quick, self._folder.begin_append, upload, plan)
+        if self._writes_past_cache(upload, plan):
+            session.write_past_cache()
         writer = (
             StreamWriter(session, self._calls, body)
             if body.direct is None
-            else DirectWriter(session, self._calls, body.direct)
+            else DirectWriter(session, self._calls, body.direct, self._buffers)
         )
         late = None
         try:
@@ -198,6 +207,13 @@ class FileStore:
                 session.committed()
                 raise
         return await self._calls.make(session.committed)
+
+    def _writes_past_cache(self, upload: Upload, plan: Append) -> bool:
+        if self._direct_io is not DirectIO.AUTO:
+            return self._direct_io is DirectIO.ON
+        # Partial uploads are soon read again, to be joined.
+        is_large = plan.expected is not None and plan.expected >= LARGE
+        return is_large and not isinstance(upload.concat, Partial)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
         opening = asyncio.ensure_future(self._call(self._open_for_reading, upload.upload_id))

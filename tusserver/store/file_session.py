@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tusserver.protocol.decision import Outcome
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import Appended
+from tusserver.store.direct_io import BlockWriter
 from tusserver.store.file_layout import Marker
 from tusserver.store.file_record import Origin, Synced
 from tusserver.store.filesystem import storage_errors
@@ -55,6 +56,7 @@ class AppendSession:
         self._has_failed = False
         self._noted = self._record.synced
         self._outcome = Outcome.COMPLETE
+        self._block_writer: BlockWriter | None = None
         path = folder.layout.data(upload.upload_id, self._record)
         self.descriptor = filesystem.open_file(path)
         self._last_byte = os.fstat(self.descriptor).st_mtime_ns
@@ -88,15 +90,25 @@ class AppendSession:
             self._record.size, self._record.size_is_deferred = self._plan.declare, False
             self._folder.layout.write_record(self._upload_id, self._record, self._former)
 
+    def write_past_cache(self) -> None:
+        """From now on large buffers are written past the page cache, where that is possible."""
+        self._block_writer = BlockWriter()
+
+    @property
+    def writes_past_cache(self) -> bool:
+        """Whether large buffers are."""
+        return self._block_writer is not None
+
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Stores these bytes behind those before. Raises StorageFull, StorageFailed.
 
         After that the file ends with good bytes, and nothing more can be written.
         """
         assert not self._has_failed
+        writer = self._block_writer or filesystem
         with storage_errors():
             try:
-                end = filesystem.write_at(self.descriptor, buffers, self.offset)
+                end = writer.write_at(self.descriptor, buffers, self.offset)
             except OSError as error:
                 self._has_failed = True
                 if not filesystem.is_out_of_room(error):

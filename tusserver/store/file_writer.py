@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from tusserver.protocol.decision import Outcome
 from tusserver.store.base import BodyInterrupted
+from tusserver.store.direct_io import BLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tusserver.protocol.checksum import Buffer
     from tusserver.store.base import Body, DirectBody
+    from tusserver.store.buffers import BufferPool
     from tusserver.store.calls import Calls
     from tusserver.store.file_session import AppendSession
 
@@ -21,6 +25,16 @@ _QUEUE_LIMIT = 1024 * 1024
 
 _SMALL = 64 * 1024
 """Bytes that are written at once, if writing is fast, instead of being passed to a thread."""
+
+
+_BUFFER, LARGE_BUFFER = 1024 * 1024, 4 * 1024 * 1024
+"""Bytes that a thread takes at once: large enough to make system calls rare, small enough for the
+caches of the processor; and what makes waiting for a disk worth while.
+"""
+_SLOW_BUFFER = 256 * 1024
+"""Bytes that are taken of a slow client at once, on the event loop: no more than can be copied
+there without making others wait.
+"""
 
 
 class Writer:
@@ -132,9 +146,13 @@ class StreamWriter(Writer):
 class DirectWriter(Writer):
     """Lets a thread bring the bytes from the connection into the file, one buffer after another."""
 
-    def __init__(self, session: AppendSession, calls: Calls, body: DirectBody) -> None:
+    def __init__(
+        self, session: AppendSession, calls: Calls, body: DirectBody, buffers: BufferPool
+    ) -> None:
         super().__init__(session, calls, body)
+        self._size = LARGE_BUFFER if session.writes_past_cache else _BUFFER
         self._direct = body
+        self._buffers = buffers
         self._draining: asyncio.Future[bool] | None = None
 
     async def _write_body(self) -> None:
@@ -142,14 +160,12 @@ class DirectWriter(Writer):
         while not is_ended:
             await self._direct.ready()
             if self._direct.is_slow:
-                is_ended = await self._calls.make(self._direct.drain, self._store)
+                is_ended = await self._calls.make(self._drain)
             else:
                 is_ended = await self._drain_in_thread()
 
     async def _drain_in_thread(self) -> bool:
-        draining = self._draining = self._loop.run_in_executor(
-            self._calls.drainers, self._direct.drain, self._store
-        )
+        draining = self._draining = self._loop.run_in_executor(self._calls.drainers, self._drain)
         draining.add_done_callback(self._drained)
         # Not cancelled with us: as long as the thread runs, its descriptors must stay open.
         await asyncio.wait((draining,))
@@ -161,8 +177,38 @@ class DirectWriter(Writer):
     def _jobs(self) -> list[asyncio.Future[Any]]:
         return [*super()._jobs(), *([] if self._draining is None else [self._draining])]
 
-    def _store(self, buffer: Buffer) -> None:
+    def _drain(self) -> bool:
+        with self._buffers.lease() as memory:
+            size = _SLOW_BUFFER if self._direct.is_slow else self._size
+            return self._direct.drain(FileSink(self._session, memory[:size], self._note_stored))
+
+    def _note_stored(self) -> None:
         """In the thread that drains."""
-        self._session.write((buffer,))
         if self._syncing is None and self._session.is_sync_due():
             self._loop.call_soon_threadsafe(self._sync_if_due)
+
+
+class FileSink:
+    """Brings fillings of one buffer into one session. `stored` is called after each."""
+
+    def __init__(
+        self, session: AppendSession, memory: memoryview, stored: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._memory = memory
+        self._stored = stored
+        self._view = memory[:0]
+
+    @property
+    def gathers(self) -> bool:
+        return self._session.writes_past_cache
+
+    def buffer(self) -> memoryview:
+        # Its bytes lie in memory as they will in the file, see BlockWriter; after the first filling
+        # they begin at a block.
+        self._view = self._memory[self._session.offset % BLOCK :]
+        return self._view
+
+    def store(self, size: int) -> None:
+        self._session.write((self._view[:size],))
+        self._stored()
