@@ -116,10 +116,15 @@ def settle(wish: DirectIO, layout: Layout) -> DirectIO:
     """
     if wish is DirectIO.AUTO and not _lies_on_disk(layout.root):
         return DirectIO.OFF
-    if wish is DirectIO.ON and not _takes_blocks(layout.new_temporary("probe")):
-        raise StoreUnusable(
-            f"the file system of {layout.root} has no direct I/O; leave it to --direct-io auto"
-        )
+    if wish is DirectIO.ON:
+        try:
+            takes_blocks = _takes_blocks(layout.new_temporary("probe"))
+        except OSError as error:
+            raise StoreUnusable(f"cannot write in {layout.root}: {error.strerror}") from error
+        if not takes_blocks:
+            raise StoreUnusable(
+                f"the file system of {layout.root} has no direct I/O; leave it to --direct-io auto"
+            )
     return wish
 
 
