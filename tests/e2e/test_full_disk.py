@@ -1,5 +1,6 @@
-"""The upload directory on a file system that is full, a small tmpfs: the client gets 507, HEAD
-tells the true offset, and when there is room again the same upload completes with the right bytes.
+"""The upload directory on a file system that is full, a small one in memory, and one on a disk that
+is written past the page cache: the client gets 507, HEAD tells the true offset, and when there is
+room again the same upload completes with the right bytes.
 
 Mounting needs root, which containers and CI have.
 """
@@ -36,6 +37,8 @@ class Disk:
     tus: Tus
     mount: Path
     uploads: Path
+    writes_in_part: bool
+    """A call that writes more than fits writes what fits; ext4 may refuse it as a whole."""
 
     def free(self) -> int:
         state = os.statvfs(self.mount)
@@ -62,16 +65,30 @@ class Disk:
         return os.listdir(self.uploads / ".tusserver" / "tmp")
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def _mount_memory(mount: Path) -> None:
+    options = f"size={DISK},mode=0777"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)], check=True)
+
+
+def _mount_disk(mount: Path) -> None:
+    image = mount.with_name("image")
+    with image.open("wb") as file:
+        file.truncate(DISK)
+    # Nothing is reserved, and as little as possible is the file system's own.
+    options = ["-q", "-m", "0", "-N", "64", "-O", "^has_journal,^resize_inode", "-b", "4096"]
+    subprocess.run(["mkfs.ext4", *options, str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     mount = tmp_path / "disk"
     mount.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0777", "tmpfs", str(mount)], check=True
-    )
+    is_memory = request.param == "memory"
+    (_mount_memory if is_memory else _mount_disk)(mount)
     try:
-        with serving(mount / "uploads") as tus:
-            yield Disk(tus, mount, mount / "uploads")
+        with serving(mount / "uploads", direct_io="off" if is_memory else "on") as tus:
+            yield Disk(tus, mount, mount / "uploads", writes_in_part=is_memory)
     finally:
         # Lazily, so that it goes away even if something still holds a file on it.
         subprocess.run(["umount", "--lazy", str(mount)], check=True)
@@ -165,7 +182,7 @@ def test_room_that_runs_out_in_the_middle_of_a_body(disk: Disk, way: Way) -> Non
         assert_full(wire.answer("PATCH"))
     offset = disk.tus.off(url)
     if way.keeps_what_fits:
-        assert 2 * MIB < offset < 3 * MIB
+        assert 2 * MIB + disk.writes_in_part <= offset < 3 * MIB
     else:
         assert offset == MIB
     assert disk.stored(url) == data[:offset]
@@ -347,7 +364,7 @@ def test_uploads_that_run_out_of_room_together_all_complete_later(disk: Disk) ->
         assert_full(wire.answer("PATCH"))
         wire.close()
     offsets = [disk.tus.off(url) for url in urls]
-    assert sum(offsets) > 3 * MIB
+    assert sum(offsets) >= 3 * MIB + disk.writes_in_part
     disk.make_room()
     for url, data, offset in zip(urls, contents, offsets, strict=True):
         assert MIB <= offset < len(data)

@@ -36,8 +36,9 @@ SEED = int(os.environ.get("TUSSERVER_TEST_SEED", random.randrange(2**32)))
 class Server(ProcessServer):
     """One life of the server; `workers` of them when it is more than one."""
 
-    def __init__(self, upload_dir: Path, workers: int, sync: str) -> None:
-        super().__init__(upload_dir, "--workers", str(workers), "--sync", sync)
+    def __init__(self, upload_dir: Path, workers: int, sync: str, direct_io: str) -> None:
+        options = ("--sync", sync, "--direct-io", direct_io)
+        super().__init__(upload_dir, "--workers", str(workers), *options)
 
     def kill(self) -> None:
         """Unlike the base class does not wait for init to bury the workers, which can take long."""
@@ -175,7 +176,8 @@ class Rounds:
 
     def _new_server(self) -> Server:
         sync = self.chance.choice(("finish", "finish", "patch", "none"))
-        server = Server(self.upload_dir, self.workers, sync)
+        direct_io = self.chance.choice(("off", "on"))
+        server = Server(self.upload_dir, self.workers, sync, direct_io)
         server.start()
         return server
 
