@@ -1,6 +1,8 @@
 """The run whose system calls `test_power_loss` replays: a file store at work on many uploads.
 
-    python -m tests.e2e.power_scenario DIRECTORY SYNC PLACEMENT
+    python -m tests.e2e.power_scenario DIRECTORY SYNC PLACEMENT DIRECT_IO
+
+With DIRECT_IO on, bodies are direct, and blocks are written past the page cache.
 
 It tells by marks in the trace what a client would know at that moment. It goes through the kinds of
 requests, through processes that are killed (their appends simply never go on), and through a start
@@ -27,13 +29,16 @@ from tests.e2e.disk_model import MARK
 from tusserver.protocol.checksum import Checksum
 from tusserver.protocol.decision import Append, Outcome, Trailer
 from tusserver.protocol.upload import Final, Partial, Upload
-from tusserver.store import file_session
+from tusserver.store import direct_io, file_session
 from tusserver.store.base import BodyInterrupted
 from tusserver.store.calls import Placement
+from tusserver.store.direct_io import DirectIO
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from tusserver.store.base import DirectBody, Sink
 
 _PIECE = 5003
 SYNC_BYTES = 12_000
@@ -70,11 +75,30 @@ def mark(event: str, upload_id: str, **says: object) -> None:
 class Pieces:
     """A body that comes in pieces and ends as told; None stands for a process that is killed."""
 
-    def __init__(self, data: bytes, end: Outcome | None) -> None:
+    is_slow = False
+
+    def __init__(self, data: bytes, end: Outcome | None, *, is_direct: bool) -> None:
         self._pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
         self._end = end
+        self._is_direct = is_direct
+        self._left = b""
 
-    direct = None
+    @property
+    def direct(self) -> DirectBody | None:
+        return self if self._is_direct else None
+
+    async def ready(self) -> None:
+        self._left = await self.read()
+
+    def drain(self, sink: Sink) -> bool:
+        piece, self._left = self._left, b""
+        rest = memoryview(piece)
+        while rest:
+            view = sink.buffer()[: len(rest)]
+            view[:] = rest[: len(view)]
+            sink.store(len(view))
+            rest = rest[len(view) :]
+        return not piece
 
     def interrupt(self, outcome: Outcome) -> None:
         """Nothing fails here."""
@@ -124,6 +148,7 @@ class Life:
     """What one process does with a store."""
 
     store: FileStore
+    has_direct_bodies: bool = False
 
     async def create(
         self, upload_id: str, concat: Partial | Final | None = None, *, deferred: bool = False
@@ -153,7 +178,10 @@ class Life:
         if not way.is_right:
             data = bytes(byte % 255 + 1 for byte in data)
         late = checksum if way.trailer is Trailer.ANNOUNCED else None
-        appended = await self.store.append(upload, plan, Pieces(data, way.end), lambda: late)
+        # Trailers come with chunked bodies only.
+        is_direct = self.has_direct_bodies and way.trailer is Trailer.ABSENT
+        body = Pieces(data, way.end, is_direct=is_direct)
+        appended = await self.store.append(upload, plan, body, lambda: late)
         acknowledge(appended.upload)
         return appended.upload
 
@@ -280,6 +308,7 @@ async def first_life(life: Life) -> None:
 
 async def main(directory: Path, options: FileStoreOptions) -> None:
     file_session._SYNC_BYTES = SYNC_BYTES
+    direct_io.WORTHWHILE = 1
     for boot_id, live in (
         ("first boot", first_life),
         ("first boot", lambda life: life.goes_on("killed")),
@@ -287,11 +316,13 @@ async def main(directory: Path, options: FileStoreOptions) -> None:
     ):
         store = FileStore(directory, options, boot_id=boot_id)
         await store.start()
-        await live(Life(store))
+        await live(Life(store, has_direct_bodies=options.direct_io is DirectIO.ON))
     # Not by way of the appends that stand still: they belong to processes that were killed.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    chosen = FileStoreOptions(Sync(sys.argv[2]), calls=Placement(sys.argv[3]))
+    chosen = FileStoreOptions(
+        Sync(sys.argv[2]), calls=Placement(sys.argv[3]), direct_io=DirectIO(sys.argv[4])
+    )
     asyncio.run(main(Path(sys.argv[1]), chosen))

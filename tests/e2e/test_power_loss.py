@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -292,10 +293,12 @@ class Recording:
 
 
 RUNS = {
-    "finish": (Sync.FINISH, Placement.AUTO),
-    "patch": (Sync.PATCH, Placement.AUTO),
+    "finish": (Sync.FINISH, Placement.AUTO, "off"),
+    "patch": (Sync.PATCH, Placement.AUTO, "off"),
     # As on systems whose kernel does not sync for us.
-    "finish-threads": (Sync.FINISH, Placement.THREADS),
+    "finish-threads": (Sync.FINISH, Placement.THREADS, "off"),
+    "finish past the cache": (Sync.FINISH, Placement.AUTO, "on"),
+    "patch past the cache": (Sync.PATCH, Placement.AUTO, "on"),
 }
 
 
@@ -303,12 +306,14 @@ RUNS = {
 def recording(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Recording:
-    sync, placement = request.param
+    sync, placement, direct_io = request.param
     directory = tmp_path_factory.mktemp("power")
     made = Recording(sync, directory / "trace", directory / "uploads")
-    module = "tests.e2e.power_scenario"
-    command = [sys.executable, "-m", module, str(made.upload_dir), sync.value, placement.value]
+    options = (str(made.upload_dir), sync.value, placement.value, direct_io)
+    command = [sys.executable, "-m", "tests.e2e.power_scenario", *options]
     record(command, _PROJECT, made.trace)
+    goes_past_cache = re.search(r"\bO_DIRECT\b", made.trace.read_text()) is not None
+    assert goes_past_cache == (direct_io == "on")
     return made
 
 
