@@ -265,6 +265,11 @@ class Disk:
         if call.name != "fcntl" or "F_DUPFD" in call.arguments[1]:
             self._open[call.result] = node
 
+    def _reserved(self, call: Call, node: Node) -> None:
+        """Nothing can be seen of room that is set aside."""
+        if "KEEP_SIZE" not in call.arguments[1]:
+            raise Unmodelled(call)
+
     def _synced(self, call: Call, node: Node) -> None:
         node.syncs.append((call.begun, call.done))
         self.syncs.append(call.done)
@@ -320,6 +325,7 @@ _ON_DESCRIPTORS: dict[str, Callable[[Disk, Call, Node], None]] = {
         node, Resize(call.number(1), call.begun, call.done)
     ),
     "copy_file_range": Disk._copied,
+    "fallocate": Disk._reserved,
     "ioctl": Disk._controlled,
     "fsync": Disk._synced,
     "fdatasync": Disk._synced,
@@ -328,7 +334,7 @@ _ON_DESCRIPTORS: dict[str, Callable[[Disk, Call, Node], None]] = {
     "dup3": Disk._duplicated,
     "fcntl": Disk._duplicated,
     **dict.fromkeys(
-        ("write", "writev", "fallocate", "sendfile", "splice", "syncfs", "sync_file_range"),
+        ("write", "writev", "sendfile", "splice", "syncfs", "sync_file_range"),
         Disk._not_told,
     ),
 }

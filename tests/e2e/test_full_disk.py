@@ -21,6 +21,7 @@ import pytest
 from tests.servers import serving
 from tests.tus import OCTETS, VERSION, Tus, chunked_headers, eventually, patch_headers
 from tests.wire import Answer, Wire, chunked, head
+from tusserver.store import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -329,6 +330,17 @@ def test_partials_that_cannot_be_joined_are_joined_later(disk: Disk) -> None:
     answer = disk.tus.post(final_of(*urls))
     assert answer.status == 201
     assert disk.tus.content(disk.tus.location(answer)) == first + second
+
+
+def test_room_that_does_not_suffice_is_not_set_aside_in_part(disk: Disk) -> None:
+    free = disk.free()
+    descriptor = filesystem.open_file(str(disk.mount / "file"), create=True)
+    try:
+        with pytest.raises(OSError, match="No space"):
+            filesystem.reserve(descriptor, free + MIB)
+        assert disk.free() > free - MIB
+    finally:
+        os.close(descriptor)
 
 
 def test_a_final_upload_waits_for_room_after_its_last_partial(disk: Disk) -> None:

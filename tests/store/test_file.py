@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -727,3 +728,40 @@ async def test_joining_works_where_the_kernel_cannot_copy(
     monkeypatch.setattr(os, "copy_file_range", FailingDisk(os.copy_file_range, errno.EXDEV))
     joined = await store.concatenate(final, [part, part])
     assert await content(store, joined) == data * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets room aside")
+def test_room_is_set_aside_without_a_byte_to_be_seen(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    descriptor = filesystem.open_file(str(path), create=True)
+    try:
+        filesystem.reserve(descriptor, 0)
+        assert os.fstat(descriptor).st_blocks == 0
+        filesystem.reserve(descriptor, 1_000_000)
+        assert os.fstat(descriptor).st_blocks * 512 >= 1_000_000
+        assert path.read_bytes() == b""
+    finally:
+        os.close(descriptor)
+    closed = descriptor
+    # Whatever else is wrong will show when it is written.
+    filesystem.reserve(closed, 5)
+
+
+async def test_joining_reserves_room_for_what_is_copied(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = an_upload("p" * 32, 5, concat=Partial())
+    await store.create(part)
+    part = (await append(store, part, ScriptedBody(b"hello"))).upload
+    final = an_upload(length=None, concat=Final(("p" * 32,) * 2))
+    await store.create(final)
+
+    def refuse(descriptor: int, length: int) -> None:
+        assert length == 10
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "reserve", refuse)
+        with pytest.raises(StorageFull):
+            await store.concatenate(final, [part, part])
+    assert (await store.concatenate(final, [part, part])).offset == 10

@@ -13,18 +13,17 @@ import errno
 import mmap
 import os
 import sys
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from tusserver.store import filesystem
 from tusserver.store.base import StoreUnusable
 
-if sys.platform != "win32":
+if sys.platform == "linux":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tusserver.protocol.checksum import Buffer
@@ -51,21 +50,21 @@ class DirectIO(Enum):
 
 if sys.platform == "linux":
 
-    @contextmanager
-    def _past_the_cache(descriptor: int) -> Iterator[None]:
-        """Raises OSError where the file system has no such way."""
+    def _write_past_cache(descriptor: int, blocks: memoryview, offset: int) -> int:
+        """How many bytes were written, perhaps not all.
+
+        Raises OSError, one of `_REFUSED` where the file system has no such way.
+        """
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
         try:
-            yield
+            return os.pwrite(descriptor, blocks, offset)
         finally:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 else:
 
-    @contextmanager
-    def _past_the_cache(descriptor: int) -> Iterator[None]:
+    def _write_past_cache(descriptor: int, blocks: memoryview, offset: int) -> int:
         raise OSError(errno.EOPNOTSUPP, "there is no way past the page cache")
-        yield
 
 
 class BlockWriter:
@@ -97,10 +96,9 @@ class BlockWriter:
         """How many bytes of these blocks are written now; the rest is for the page cache."""
         written = 0
         try:
-            with _past_the_cache(descriptor):
-                # What is written in part, as on a full disk, need not end at a block.
-                while written < len(view) and written % BLOCK == 0:
-                    written += os.pwrite(descriptor, view[written:], offset + written)
+            # What is written in part, as on a full disk, need not end at a block.
+            while written < len(view) and written % BLOCK == 0:
+                written += _write_past_cache(descriptor, view[written:], offset + written)
         except OSError as error:
             if error.errno not in _REFUSED and not filesystem.is_out_of_room(error):
                 raise
@@ -139,8 +137,7 @@ def _takes_blocks(temporary: str) -> bool:
     """Whether a file can be written past the page cache at this path, where there is none yet."""
     descriptor = filesystem.open_file(temporary, create=True)
     try:
-        with mmap.mmap(-1, BLOCK) as memory, _past_the_cache(descriptor):
-            return os.pwrite(descriptor, memory, 0) == BLOCK
+        return _write_past_cache(descriptor, memoryview(mmap.mmap(-1, BLOCK)), 0) == BLOCK
     except OSError as error:
         if error.errno not in _REFUSED:
             raise

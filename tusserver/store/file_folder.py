@@ -287,6 +287,8 @@ class UploadFolder:
         """
         target = filesystem.open_file(path, self.layout.file_mode, create=True)
         try:
+            if not self._shares_bytes:
+                filesystem.reserve(target, sum(partial.offset for partial in partials))
             offset = 0
             for partial in partials:
                 self._copy(partial, target, offset)
