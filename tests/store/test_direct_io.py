@@ -176,7 +176,7 @@ def _failing(number: int, disk: Disk, writes: int) -> Callable[[int, memoryview,
     def fail(descriptor: int, view: memoryview, offset: int) -> int:
         if len(disk.blocks) == 0 and writes:
             return _through_cache(descriptor, view[:writes], offset)
-        os.ftruncate(descriptor, offset + len(view))
+        os.ftruncate(descriptor, offset + len(view) + BLOCK)
         raise OSError(number, os.strerror(number))
 
     return fail
@@ -293,3 +293,15 @@ def test_which_bodies_go_past_the_page_cache(
         url = tus.made(DATA[:size], headers)
         assert tus.content(url) == DATA[:size]
     assert (disk.size > 0) == is_past_cache
+
+
+def test_a_body_that_goes_on_at_any_byte_goes_past_the_page_cache(
+    disk: Disk, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "up", direct_io="on") as tus:
+        url = tus.mk(len(DATA))
+        tus.pa(url, 0, DATA[:1001])
+        disk.blocks.clear()
+        tus.pa(url, 1001, DATA[1001:])
+        assert tus.content(url) == DATA
+    assert disk.size == len(DATA) - BLOCK
