@@ -26,7 +26,7 @@ from tusserver.protocol.errors import (
     UploadNotFound,
 )
 from tusserver.protocol.upload import Final, Partial
-from tusserver.store import file_session
+from tusserver.store import file_session, filesystem
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 

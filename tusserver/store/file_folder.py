@@ -287,7 +287,7 @@ class UploadFolder:
         """
         target = filesystem.open_file(path, self.layout.file_mode, create=True)
         try:
-            if not self._shares_bytes:
+            if not self.shares_bytes:
                 filesystem.reserve(target, sum(partial.offset for partial in partials))
             offset = 0
             for partial in partials:
