@@ -304,6 +304,31 @@ def test_a_slow_body_is_drained_without_threads(tus: Tus, drained: list[str]) ->
     assert any(not name.startswith("tusserver-drain") for name in drained)
 
 
+def test_the_bytes_of_a_middling_client_gather_before_they_are_read(
+    tus: Tus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, read = [], direct._read_into
+
+    def noting(descriptor: int, view: memoryview) -> int:
+        reads.append(read(descriptor, view))
+        return reads[-1]
+
+    monkeypatch.setattr(direct, "_read_into", noting)
+    monkeypatch.setattr(direct, "HASTE", 0.0)
+    monkeypatch.setattr(direct, "PAUSE", 0.03)
+    url = tus.mk(len(BODY))
+    with tus.begin_patch(url, 0, len(BODY)) as wire:
+        wire.send(BODY[: 2 * direct.SLOW])
+        for start in range(2 * direct.SLOW, 2 * direct.SLOW + 60_000, 1_000):
+            wire.send(BODY[start : start + 1_000])
+            time.sleep(0.001)
+        gathered = list(reads)
+        wire.send(BODY[2 * direct.SLOW + 60_000 :])
+        assert wire.answer("PATCH").status == 204
+    assert tus.content(url) == BODY
+    assert len(gathered) < 20
+
+
 def test_more_fast_bodies_than_threads_all_get_their_turn(
     tus: Tus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,10 @@ PATIENCE = 0.02
 """Seconds for which a thread waits for a client that was fast so far."""
 TURN = 0.25
 """Seconds after which a thread lets other bodies have their turn."""
+HASTE, PAUSE = 0.01, 0.0005
+"""Seconds of a turn after which a client that is slower than we are is left so long a pause, for
+its bytes to gather in the socket, rather than being read in little pieces.
+"""
 SLOW, SLOW_RATE = 64 * 1024, 1024 * 1024
 """Bytes of a turn, and bytes per second, below both of which a client counts as slow."""
 HELPING = 16 * 1024
@@ -156,7 +160,7 @@ class DirectBody(StreamBody):
                 size += received
                 if time.monotonic() >= deadline:
                     return False
-                if not received and not self._is_worth_waiting(owed - self._owed):
+                if not received and not self._comes_soon(owed - self._owed, deadline):
                     return False
                 if received and not sink.gathers:
                     break
@@ -190,9 +194,13 @@ class DirectBody(StreamBody):
         self._owed -= received
         return received
 
-    def _is_worth_waiting(self, received: int) -> bool:
-        """Whether more comes soon from a client that was fast in this turn."""
-        return received >= SLOW and _becomes_readable(self._descriptor, PATIENCE)
+    def _comes_soon(self, received: int, deadline: float) -> bool:
+        """Whether more has come from a client that was fast in this turn, after a short wait."""
+        if received < SLOW or not _becomes_readable(self._descriptor, PATIENCE):
+            return False
+        if time.monotonic() > deadline - TURN + HASTE:
+            time.sleep(PAUSE)
+        return True
 
     def close(self) -> None:
         """Frees the descriptor; nobody drains any more."""
