@@ -118,6 +118,7 @@ SERVERS = (
     _way("tusserver, TLS", tusserver(*_OURS_TLS), is_tls=True),
     _way("uvicorn", _uvicorn()),
     _way("uvicorn, memory kept", _uvicorn(), keeps_memory=True),
+    _way("uvicorn, TLS, memory kept", _uvicorn(*_UVICORN_TLS), is_tls=True, keeps_memory=True),
     _way("uvicorn with zttp, HTTP/2",
          _uvicorn("--http", "zttp", "--http2", *_UVICORN_TLS), _HTTP2, is_tls=True),
     _way("hypercorn", _hypercorn()),
