@@ -159,9 +159,12 @@ def test_what_works_from_outside_knows_nothing_of_the_inside(folder: str) -> Non
         assert not [name for name in imports(path) if name.split(".")[0] == "tusserver"]
 
 
-@every_module
-def test_modules_and_functions_are_small(name: str) -> None:
-    source = modules()[name].read_text()
+BENCH = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "bench").rglob("*.py"))}
+
+
+@pytest.mark.parametrize("path", [*modules().values(), *BENCH.values()], ids=[*modules(), *BENCH])
+def test_modules_and_functions_are_small(path: Path) -> None:
+    source = path.read_text()
     assert source.count("\n") <= MAX_MODULE
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -170,7 +173,7 @@ def test_modules_and_functions_are_small(name: str) -> None:
             assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
 
 
-@every_module
-def test_every_module_says_what_it_is_for(name: str) -> None:
-    source = modules()[name].read_text()
+@pytest.mark.parametrize("path", [*modules().values(), *BENCH.values()], ids=[*modules(), *BENCH])
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    source = path.read_text()
     assert not source or ast.get_docstring(ast.parse(source))
