@@ -160,7 +160,8 @@ def sync_directory(directory: str | Path) -> None:
 
 def open_directory(directory: str | Path) -> int:
     """A descriptor for syncing the entries of this directory. Raises OSError."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        raise NotImplementedError
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

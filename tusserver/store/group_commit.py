@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,6 +86,8 @@ class GroupCommit:
         DataNotSynced, EntriesNotSynced, or another one, after which nothing has changed. The staged
         file is used up in any case.
         """
+        if sys.platform == "win32":
+            directory = None  # Directories cannot be opened there; NTFS journals them.
         loop = asyncio.get_running_loop()
         commit = _Commit(staged, data, directory, loop.create_future())
         self._gathered.append(commit)

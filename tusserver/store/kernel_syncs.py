@@ -20,10 +20,11 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from tusserver.store import filesystem
 from tusserver.store.disk_syncs import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _SLOTS = 128
@@ -75,10 +76,9 @@ class KernelSyncs:
     """Syncs for the event loop on which `open` was called."""
 
     def __init__(self, numbers: _Numbers, context: int) -> None:
-        assert sys.platform == "linux"
         self._numbers = numbers
         self._context = context
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._event = _new_event()
         self._requests = ctypes.create_string_buffer(_REQUEST.size * _SLOTS)
         self._address = ctypes.addressof(self._requests)
         self._pointers = (ctypes.c_uint64 * _SLOTS)()
@@ -108,13 +108,11 @@ class KernelSyncs:
 
     def _works(self, directory: Path) -> bool:
         """Older kernels and some sandboxes know asynchronous I/O, but not for syncs."""
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = filesystem.open_directory(directory)
         try:
             probe = self.all([Job(descriptor)])
             if not probe.done():
-                waiting = select.poll()
-                waiting.register(self._event, select.POLLIN)
-                waiting.poll(_PROBE_WAIT)
+                _await_event(self._event)
                 self._reap()
             return probe.done() and probe.result() == [None]
         finally:
@@ -177,13 +175,35 @@ class KernelSyncs:
         os.close(self._event)
 
 
+def _find_syscall() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    syscall.restype = ctypes.c_long
+    syscall.argtypes = (ctypes.c_long, *(ctypes.c_ulong,) * 5)
+    return syscall
+
+
+_syscall = _find_syscall()
+
+
 def _call(number: int, *arguments: int) -> int:
     """A system call; -1 for an error, whose number ctypes keeps."""
-    result: int = _syscall(number, *arguments, *(0,) * (5 - len(arguments)))
-    return result
+    assert _syscall is not None
+    return _syscall(number, *arguments, *(0,) * (5 - len(arguments)))
 
 
-if sys.platform == "linux":
-    _syscall = ctypes.CDLL(None, use_errno=True).syscall
-    _syscall.restype = ctypes.c_long
-    _syscall.argtypes = (ctypes.c_long, *(ctypes.c_ulong,) * 5)
+def _new_event() -> int:
+    """A descriptor that is told of ends."""
+    if sys.platform != "linux":
+        raise NotImplementedError
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+
+def _await_event(event: int) -> None:
+    """Blocks until something has ended, or for long enough."""
+    if sys.platform != "linux":
+        raise NotImplementedError
+    waiting = select.poll()
+    waiting.register(event, select.POLLIN)
+    waiting.poll(_PROBE_WAIT)
