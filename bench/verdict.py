@@ -81,6 +81,7 @@ class Loss:
 
     case: str
     sentence: str
+    is_measured: bool = True
 
 
 def judge(
@@ -90,8 +91,10 @@ def judge(
     which there is no such round is lost, too: a server that fails must not pass.
 
     Rounds during which the machine was busy with something else count only where there are no
-    others.
+    others, and never for throughput, which says nothing then.
     """
+    busy = {_round(sample) for sample in samples if _is_busy(sample)}
+    calm = {_round(sample)[:2] for sample in samples if _round(sample) not in busy}
     results = Results(calmest(samples), known)
     media = results.media() or ["any"]
     return [
@@ -99,16 +102,21 @@ def judge(
         for medium in media
         for bound in bounds
         if (loss := _loss(results, known[bound.case], medium, bound)) is not None
+        and (bound.figure != "rate" or not loss.is_measured or (bound.case, medium) in calm)
     ]
 
 
 def calmest(samples: Sequence[Sample]) -> list[Sample]:
     """Of each case on each medium its calm rounds, or all where none is."""
-    busy = {_round(sample) for sample in samples if sample.noise > CALM * sample.seconds}
+    busy = {_round(sample) for sample in samples if _is_busy(sample)}
     calm = {_round(sample)[:2] for sample in samples if _round(sample) not in busy}
     return [
         sample for sample in samples if _round(sample) not in busy or _round(sample)[:2] not in calm
     ]
+
+
+def _is_busy(sample: Sample) -> bool:
+    return sample.noise > CALM * sample.seconds
 
 
 def _round(sample: Sample) -> tuple[str, str, int]:
@@ -124,7 +132,7 @@ def _loss(results: Results, case: Case, medium: str, bound: Bound) -> Loss | Non
     ratios = results.ratios(case, medium, SUBJECT, of)
     if not ratios:
         sentence = f"{case.title}, {medium}: there is nothing to compare, see what failed above"
-        return Loss(case.name, sentence)
+        return Loss(case.name, sentence, is_measured=False)
     ratio = results.ratio(case, medium, SUBJECT, of)
     if ratio is not None and bound.holds(ratio):
         return None

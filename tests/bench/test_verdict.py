@@ -93,6 +93,13 @@ def test_rounds_in_which_the_machine_was_busy_count_where_there_are_no_others() 
     assert "(rounds: 5.00, 5.00, 0.50)" in loss.sentence
 
 
+def test_throughput_is_lost_only_where_the_machine_was_not_busy() -> None:
+    slow = [replace(sample("tusserver"), seconds=2.0), sample("tusd")]
+    assert len(judge(slow, KNOWN, RATE)) == 1
+    assert judge([slow[0], replace(slow[1], noise=0.9)], KNOWN, RATE) == []
+    assert len(judge(slow[:1], KNOWN, RATE)) == 1
+
+
 @pytest.mark.parametrize("missing", ["tusserver", "tusd"])
 def test_a_case_that_failed_is_lost(missing: str) -> None:
     left = [each for each in rounds(0.5, 0.5) if each.server != missing]
