@@ -23,6 +23,7 @@ PEERS = Path(__file__).parent / "peers"
 TUSD, NODE_SERVER, NODE_STORE = "v2.10.0", "2.4.5", "2.1.1"
 RUSTUS, TUSPYSERVER = "0.5.10", "4.4.3"
 TWO_WORKERS = "tusserver, 2 workers"
+DIRECT_IO = "tusserver, direct I/O"
 
 
 class CannotInstall(Exception):
@@ -49,7 +50,7 @@ class Server:
     @property
     def word(self) -> str:
         """The name as one word for the command line."""
-        return self.name.replace(",", "").replace(" ", "-")
+        return re.sub(r"[^@a-z0-9]+", "-", self.name.lower()) if " " in self.name else self.name
 
 
 def _run(*command: str, directory: Path | None = None, **environment: str) -> str:
@@ -199,6 +200,13 @@ SERVERS = {
             lambda: None,
             tusserver("--sync", "none", "--workers", "2"),
             only=frozenset({"small", "post", "head"}),
+        ),
+        Server(
+            DIRECT_IO,
+            our_version,
+            lambda: None,
+            tusserver("--sync", "none", "--direct-io", "auto"),
+            only=frozenset({"patch", "parallel"}),
         ),
         Server("tusd", lambda: TUSD.removeprefix("v"), _install_tusd, _tusd),
         Server(

@@ -181,7 +181,7 @@ class Settings:
         choices=("auto", "inline", "threads"),
     )
     direct_io: str = _setting(
-        "auto",
+        "off",
         STORAGE,
         "Which bodies are written past the page cache (O_DIRECT), which costs less processor time "
         "and leaves other programs their memory: large ones, where the file system lies on a disk "
