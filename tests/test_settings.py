@@ -119,6 +119,8 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
         ({"cors_allow_origin": ("https://app.example/path",)}, "is no origin"),
         ({"workers": 0}, "at least 1"),
         ({"port": 65536}, "from 0 to 65535"),
+        ({"fan_out": -1}, "from 0 to 2"),
+        ({"fan_out": 3}, "from 0 to 2"),
         ({"max_size": -1}, "at least 1 byte"),
         ({"max_size": 2**63}, "below 8192PiB"),
         ({"upload_dir": parse_path("")}, "upload-dir is empty"),

@@ -93,6 +93,7 @@ def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploa
         termination=not settings.disable_termination,
         concatenation=not settings.disable_concatenation,
         download=not settings.disable_download,
+        fan_out=settings.fan_out,
     )
     return Uploads(store, _build_locker(settings), options, listener=listener)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ class UploadsOptions:
 
     `expires_after` is how long an unfinished upload is kept after its last byte, `retain_finished`
     how long a finished one. `lock_wait` is for how many seconds a request waits for a lock whose
-    holder was asked to let go.
+    holder was asked to let go. `fan_out` is how many folders deep the ids of new uploads lie.
     """
 
     max_size: int | None = None
@@ -26,6 +27,17 @@ class UploadsOptions:
     termination: bool = True
     concatenation: bool = True
     download: bool = True
+    fan_out: int = 0
+
+
+_ID_BYTES = 16
+
+
+def new_upload_id(fan_out: int) -> str:
+    """An id that nobody can guess; its first bytes name so many folders, 256 of them in each."""
+    digits = secrets.token_hex(_ID_BYTES)
+    folders = (digits[2 * level : 2 * level + 2] for level in range(fan_out))
+    return "/".join((*folders, digits[2 * fan_out :]))
 
 
 def derive_capabilities(store: Store, options: UploadsOptions) -> Capabilities:

@@ -188,6 +188,13 @@ class Settings:
         "(auto), none (off), or all that are not tiny (on).",
         choices=("auto", "off", "on"),
     )
+    fan_out: int = _setting(
+        0,
+        STORAGE,
+        "How many folders deep new uploads lie below the directory, with 256 folders on each "
+        "level: 1 for millions of uploads, 2 for more, 0 for none.",
+        kind="integer",
+    )
     file_perms: int = _setting(
         "0664", STORAGE, "Permissions of new files, before the umask.", kind="mode"
     )
@@ -333,6 +340,8 @@ class Settings:
             raise SettingsError("workers is at least 1")
         if not 0 <= self.port <= _MAX_PORT:
             raise SettingsError(f"port is a number from 0 to {_MAX_PORT}")
+        if not 0 <= self.fan_out <= _MAX_FAN_OUT:
+            raise SettingsError(f"fan-out is a number from 0 to {_MAX_FAN_OUT}")
         if self.upload_dir is None:
             raise SettingsError("upload-dir is empty; name a directory, as /data/uploads")
         for origin in self.cors_allow_origin:
@@ -363,5 +372,6 @@ class Settings:
 
 
 _MAX_PORT = 65535
+_MAX_FAN_OUT = 2
 _MAX_SIZE = 2**63 - 1
 NAMES = tuple(item.name for item in fields(Settings))

@@ -9,7 +9,6 @@ and only then the cancellation goes on.
 from __future__ import annotations
 
 import logging
-import secrets
 from datetime import UTC, datetime
 from functools import partial as bind
 from typing import TYPE_CHECKING, TypeVar
@@ -38,7 +37,7 @@ from tusserver.protocol.errors import (
     UploadUnfinished,
 )
 from tusserver.protocol.upload import Final, Partial, Upload
-from tusserver.rules import UploadsOptions, derive_capabilities
+from tusserver.rules import UploadsOptions, derive_capabilities, new_upload_id
 from tusserver.sections import RequestBody, uncancelled
 from tusserver.settling import Settler
 from tusserver.store.base import ConcatenatingStore, Store, SyncingStore, TerminatingStore
@@ -203,7 +202,8 @@ class Uploads:
         if request.refuses_body:
             await _refuse_bytes(body, ModifyFinal if request.partials else UnsupportedContentType)
         partials = [await self._partial(upload_id) for upload_id in request.partials or ()]
-        upload, plan = request.decide(secrets.token_hex(16), partials, capabilities, self._clock())
+        upload_id = new_upload_id(self.options.fan_out)
+        upload, plan = request.decide(upload_id, partials, capabilities, self._clock())
         lock = await self.locker.acquire(upload.upload_id, 0)
         try:
             upload = await self.store.create(upload)

@@ -91,6 +91,30 @@ def test_unknown_uploads_and_missing_stores_are_said_to_be(tus: Tus, store: Path
     assert "there is no directory" in failed(store / "none", "ls")
 
 
+def fanned(url: str) -> str:
+    return url.removeprefix("/files/")
+
+
+@pytest.mark.parametrize("fan_out", [1, 2])
+def test_all_commands_know_uploads_in_folders(store: Path, fan_out: int) -> None:
+    with serving(store) as tus:
+        flat = ident(tus.mk(10))
+    with serving(store, fan_out=fan_out) as tus:
+        open_one, left, lost, old = (fanned(tus.mk(10)) for _ in range(4))
+        (store / f"{left}.marker").write_text("0 verify\n")
+        (store / lost).unlink()
+        os.utime(store / old, (0, 0))
+        assert len(ident(open_one)) == 32 - 2 * fan_out
+        listed = {line.split()[0] for line in run(store, "ls").stdout.splitlines()}
+        assert listed == {flat, open_one, left, old}
+        assert json.loads(run(store, "show", open_one, "--json").stdout)["id"] == open_one
+        assert {entry["upload_id"] for entry in verify(store)} == {left, lost}
+        assert f"{old}  expired, removed" in run(store, "sweep").stdout
+        run(store, "rm", open_one, flat)
+        assert tus.hd(f"/files/{left}").status == 200
+    assert {line.split()[0] for line in run(store, "ls").stdout.splitlines()} == {left}
+
+
 def test_rm_removes_also_what_a_request_is_using(tus: Tus, store: Path) -> None:
     urls = [tus.mk(10), tus.made(b"hello")]
     with tus.begin_patch(urls[0], 0, 10) as wire:

@@ -44,7 +44,8 @@ _PIECE = 5003
 SYNC_BYTES = 12_000
 """So small that there are background syncs in the middle of a body of some ten thousand bytes."""
 LENGTHS = {
-    "plain": 40_000, "empty": 0, "tiny": 1, "summed": 30_000, "trailed": 28_000, "long": 90_000,
+    "plain": 40_000, "empty": 0, "tiny": 1, "fa/nn/ed": 7_000, "summed": 30_000,
+    "trailed": 28_000, "long": 90_000,
     "deferred": 20_000, "deferred-summed": 9_000, "deferred-wrong": 9_000, "idle": 30_000,
     "left": 30_000, "joined": 24_000, "first": 15_000, "second": 9_000, "awaiting": 21_000,
     "third": 12_000, "cancelled": 20_000, "removed": 10_000, "removed-summed": 10_000,
@@ -279,6 +280,7 @@ async def first_life(life: Life) -> None:
     # Alone first, so that no sync for one upload makes another's certain.
     await life.appends("empty")
     await life.appends("tiny", (1, PLAIN))
+    await life.appends("fa/nn/ed", (7_000, PLAIN))
     await asyncio.gather(
         life.appends("plain", (9_000, PLAIN), (25_000, PLAIN), (40_000, PLAIN)),
         life.appends("long", (90_000, PLAIN)),

@@ -204,7 +204,7 @@ class Examiner:
             path = self._directory / name
             if content is None:
                 path.mkdir()
-            elif path.stem in upload_ids or "/" in name:
+            elif name.startswith(".tusserver/") or _id_of(name) in upload_ids:
                 path.write_bytes(content)
 
     async def _look_at(self, store: FileStore, upload_id: str) -> Upload | None:
@@ -251,6 +251,10 @@ class Examiner:
 
 def _files(tree: Tree, upload_id: str) -> list[bytes | None]:
     return [tree.get(f"{upload_id}{suffix}") for suffix in ("", ".info", ".marker")]
+
+
+def _id_of(name: str) -> str:
+    return name.removesuffix(".info").removesuffix(".marker")
 
 
 def _difference(stored: bytes, right: bytes) -> str:

@@ -43,8 +43,8 @@ class Place:
     def tusd(self) -> AbstractContextManager[Tus]:
         return tusd(self.binary, self.upload_dir)
 
-    def ours(self, sync: str = "finish") -> AbstractContextManager[Tus]:
-        return serving(self.upload_dir, sync=sync)
+    def ours(self, sync: str = "finish", fan_out: int = 0) -> AbstractContextManager[Tus]:
+        return serving(self.upload_dir, sync=sync, fan_out=fan_out)
 
     def names(self) -> set[str]:
         return set(os.listdir(self.upload_dir)) - {".tusserver"}
@@ -266,6 +266,28 @@ def test_either_removes_what_the_other_made(place: Place, made_by_us: bool) -> N
             assert tus.delete(url).status == 204
             assert tus.hd(url).status == 404
     assert place.names() == set()
+
+
+@pytest.mark.parametrize("fan_out", [1, 2])
+def test_what_we_fanned_out_goes_on_with_tusd_and_comes_back(place: Place, fan_out: int) -> None:
+    data, parts = noise("fanned out"), [noise("first", 5), noise("second", 7)]
+    with place.ours(fan_out=fan_out) as tus:
+        url, gone = tus.mk(SIZE), tus.made(b"abc")
+        append(tus, url, data[:1_000_003], 0, {})
+        partials = [tus.made(part, PARTIAL) for part in parts]
+        assert url.count("/") == 2 + fan_out
+    with place.tusd() as tus:
+        append(tus, url, data[1_000_003:], 1_000_003, {})
+        assert tus.delete(gone).status == 204
+        final = tus.location(tus.post({"Upload-Concat": f"final;{' '.join(partials)}"}))
+        assert tus.content(final) == b"".join(parts)
+    with place.ours() as tus:
+        assert tus.content(url) == data
+        assert tus.content(final) == b"".join(parts)
+        assert tus.hd(gone).status == 404
+        for other in (url, final, *partials):
+            assert tus.delete(other).status == 204
+    assert not any(path.is_file() for path in place.upload_dir.glob("??/**/*"))
 
 
 def test_a_length_that_tusd_records_counts_here(place: Place) -> None:

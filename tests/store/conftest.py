@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.store.fanned import FannedOutStore
 from tusserver.store.base import (
     ConcatenatingStore,
     InspectingStore,
@@ -39,6 +40,7 @@ STORES: dict[str, Callable[[Path], FullStore]] = {
     "file-finish": _file_store(Sync.FINISH),
     "file-patch": _file_store(Sync.PATCH),
     "file-inline": _file_store(Sync.FINISH, Placement.INLINE),
+    "file-fanned-out": lambda directory: FannedOutStore(directory / "uploads"),
     "file-threads": _file_store(Sync.FINISH, Placement.THREADS),
 }
 

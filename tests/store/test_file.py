@@ -265,6 +265,54 @@ async def test_an_id_with_slashes_as_tusds_hooks_make_them(store: FileStore, roo
     assert names(root) == set()
 
 
+def synced_directories(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The directories that are synced from now on, as seen from the root."""
+    seen: list[str] = []
+    sync = filesystem.sync_directory
+
+    def note(directory: str | Path) -> None:
+        seen.append(os.path.relpath(directory, root))
+        sync(directory)
+
+    monkeypatch.setattr(filesystem, "sync_directory", note)
+    return seen
+
+
+async def test_folders_of_an_id_are_made_for_good(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = synced_directories(root, monkeypatch)
+    await store.create(an_upload("ab/cd/ef"))
+    assert seen[:2] == [".", "ab"]
+    seen.clear()
+    await store.create(an_upload("ab/cd/gh"))
+    assert not {".", "ab"} & set(seen)
+
+
+async def test_a_folder_that_somebody_else_made_may_not_be_there_for_good_yet(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "ab").mkdir()
+    seen = synced_directories(root, monkeypatch)
+    await store.create(an_upload("ab/cd"))
+    assert seen[0] == "."
+
+
+async def test_a_folder_that_somebody_removed_is_made_again(store: FileStore, root: Path) -> None:
+    await store.create(an_upload("ab/cd"))
+    await store.terminate("ab/cd")
+    (root / "ab").rmdir()
+    await store.create(an_upload("ab/cd"))
+    assert (await store.get("ab/cd")).offset == 0
+
+
+async def test_a_file_where_a_folder_should_be_is_left_alone(store: FileStore, root: Path) -> None:
+    (root / "ab").write_text("somebody's file")
+    with pytest.raises(StorageFailed):
+        await store.create(an_upload("ab/cd"))
+    assert (root / "ab").read_text() == "somebody's file"
+
+
 async def test_files_of_others_are_not_uploads_and_are_not_overwritten(
     store: FileStore, root: Path
 ) -> None:
@@ -283,9 +331,11 @@ async def test_modes_of_new_files_are_as_set(tmp_path: Path) -> None:
         store = FileStore(tmp_path / "up", FileStoreOptions(file_mode=0o640, directory_mode=0o750))
         await store.start()
         await store.create(an_upload())
+        await store.create(an_upload("ab/cd"))
     finally:
         os.umask(former)
-    assert (tmp_path / "up").stat().st_mode & 0o777 == 0o750
+    for name in ("up", "up/ab"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o750
     for name in (ID, f"{ID}.info"):
         assert (tmp_path / "up" / name).stat().st_mode & 0o777 == 0o640
     await store.close()

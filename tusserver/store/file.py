@@ -140,6 +140,8 @@ class FileStore:
         return call(function, *args, **kwargs)
 
     async def create(self, upload: Upload) -> Upload:
+        if not self._layout.has_folder(upload.upload_id):
+            await self._call(self._make_folder, upload.upload_id)
         if not self._layout.durable:
             return await self._calls.make(self._folder.create, upload)
         creation = await self._calls.make(self._folder.begin_creation, upload)
@@ -156,6 +158,10 @@ class FileStore:
                 await self._call(creation.undo, error)
                 raise
         return creation.upload
+
+    def _make_folder(self, upload_id: str) -> None:
+        with storage_errors():
+            self._layout.make_folder(upload_id)
 
     async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
         return await self._quick_call(True, self._folder.load, upload_id, is_held=is_held)

@@ -12,12 +12,16 @@ of requests.
 A record is there before its data file and goes after it, so that whatever a crash leaves can be
 told from files that somebody else put here: a data file without a record is never touched. Inside
 `.tusserver` the slashes of an id are written `%2F`.
+
+Ids may have slashes: where uploads are fanned out over folders, each one's path is its id all the
+same, so that nobody who looks for it, tusd included, need know how, or whether, that is done.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +61,8 @@ class Layout:
     file_mode: int
     directory_mode: int
     _prefix: str = field(init=False, repr=False)
+    _folders: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
+    """Those below the root that this process has seen to be there for good."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_prefix", f"{self.root}/")
@@ -84,6 +90,27 @@ class Layout:
         if self.durable:
             for path in missing:
                 filesystem.sync_directory(path.parent)
+
+    def has_folder(self, upload_id: str) -> bool:
+        """Whether the folders that this id names need not be made."""
+        folder = os.path.dirname(upload_id)
+        return not folder or (folder in self._folders and os.path.isdir(f"{self._prefix}{folder}"))
+
+    def make_folder(self, upload_id: str) -> None:
+        """Creates what is missing of the folders that this id names, for good where records are.
+        Raises OSError.
+        """
+        if self.has_folder(upload_id):
+            return
+        folder = os.path.dirname(upload_id)
+        path = f"{self._prefix}{folder}"
+        self.make_folder(folder)
+        with suppress(FileExistsError):
+            os.mkdir(path, self.directory_mode)
+        if self.durable:
+            # Also one that is there: whoever made it may have died, or not have got so far yet.
+            filesystem.sync_directory(os.path.dirname(path))
+        self._folders.add(folder)
 
     def info(self, upload_id: str) -> str:
         """The path of the record. Raises UploadNotFound for an id that cannot be one of this
