@@ -23,6 +23,7 @@ LAYERS = {
     "tusserver.rules": 3,
     "tusserver.sections": 3,
     "tusserver.uploads": 3,
+    "tusserver.rounds": 3,
     "tusserver.sweeper": 3,
     "tusserver.asgi": 4,
     "tusserver.settings": 5,

@@ -24,7 +24,7 @@ from tusserver.protocol.errors import StorageUnavailable
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.rules import UploadsOptions
 from tusserver.store.file import FileStore
-from tusserver.sweeper import Sweeper
+from tusserver.sweeper import Sweeper, SweepReport, SweepTotals
 from tusserver.uploads import Uploads
 
 pytestmark = pytest.mark.anyio
@@ -306,6 +306,48 @@ async def test_an_upload_that_cannot_be_read_does_not_keep_others_from_being_swe
     assert [finding.kind for finding in report.leftovers] == ["marker-without-record"]
     # With the words of the system, which say what to do.
     assert f"{'b' * 32} could not be swept: [Errno 40]" in caplog.text
+
+
+async def test_a_server_counts_what_it_sweeps_and_holds_no_names(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = SweepTotals.take
+    report = SweepReport()
+
+    def note(totals: SweepTotals, given: SweepReport) -> None:
+        nonlocal report
+        report = given
+        take(totals, given)
+
+    monkeypatch.setattr(SweepTotals, "take", note)
+    for letter in "abc":
+        await server.upload(letter, b"hello", 10)
+    for letter in "ab":
+        server.age(letter, 25 * HOUR)
+    with caplog.at_level("INFO", "tusserver"):
+        await server.sweeper._sweep_gently()
+    assert "swept: 2 expired, 0 leftovers, of 3 uploads in " in caplog.text
+    assert report.uploads == 3
+    assert report.expired == []
+
+
+async def test_idle_uploads_are_synced_while_a_sweep_takes_long(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    began = asyncio.Event()
+    monkeypatch.setattr(sweeper_module, "SYNC_INTERVAL", 0.01)
+    monkeypatch.setattr(server.sweeper, "_sweep_gently", never)
+    await server.upload("a", b"hello", 10)
+    running = asyncio.create_task(server.sweeper.run(0.01))
+    await asyncio.wait_for(began.wait(), 5)
+    server.uploads._unsynced.add("a" * 32)
+    while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
+        await asyncio.sleep(0.01)
+    running.cancel()
 
 
 async def test_housekeeping_outlives_any_failure(

@@ -2,29 +2,34 @@
 idle.
 
 Everything is done under the lock of the upload concerned, and never asks anybody to let go: an
-upload in use stays.
+upload in use stays. Inside a server it rests most of the time, so that requests do not feel it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.errors import TusError, UploadDamaged, UploadNotFound
-from tusserver.store.base import Finding, InspectingStore
+from tusserver.rounds import Pace, Rounds
+from tusserver.store.base import Finding, InspectingStore, Known, Surveyed, SurveyingStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from tusserver.protocol.upload import Upload
     from tusserver.uploads import Uploads
 
 _logger = logging.getLogger("tusserver")
 
 SYNC_INTERVAL = 5.0
 _FIRST_SWEEP = 10.0
+_REST = 4.0
+"""How many times as long as it works the sweeper of a server rests."""
 # No upload id has a blank: this lock is for the sweeper alone, so that several workers do not do
 # the same work.
 _SWEEPER = "the sweeper"
@@ -42,14 +47,103 @@ class SweepReport:
     is_skipped: bool = False
 
 
-@asynccontextmanager
-async def _survived(upload_id: str, report: SweepReport) -> AsyncIterator[None]:
-    """One upload that the system does not let us read or remove must not keep all others alive."""
-    try:
-        yield
-    except TusError as error:
-        _logger.warning("%s could not be swept: %s", upload_id, error.reason)
-        report.failed.append(upload_id)
+class SweepTotals:
+    """Counts what reports name."""
+
+    def __init__(self) -> None:
+        self.uploads = self.expired = self.leftovers = self.in_use = self.failed = 0
+
+    def take(self, report: SweepReport) -> None:
+        """Adds what the report names, and empties it: however many there are, they need no
+        memory.
+        """
+        self.uploads = report.uploads
+        self.expired += len(report.expired)
+        self.leftovers += len(report.leftovers)
+        self.in_use += len(report.in_use)
+        self.failed += len(report.failed)
+        for names in (report.expired, report.leftovers, report.in_use, report.failed):
+            names.clear()
+
+
+def _ignore(report: SweepReport) -> None:
+    """For those who want nothing but the report at the end."""
+
+
+class _Pass:
+    """One pass over all uploads. `again` names those that the next one has to look at, too."""
+
+    def __init__(
+        self, uploads: Uploads, pace: Pace, on_step: Callable[[SweepReport], None], *, dry_run: bool
+    ) -> None:
+        self._uploads = uploads
+        self._pace = pace
+        self._on_step = on_step
+        self._dry_run = dry_run
+        self.report = SweepReport()
+        self.again: set[str] = set()
+
+    async def run(self, known: Known | None) -> None:
+        async for step in self._steps(known):
+            self.report.uploads += step.passed
+            for upload_id in step.wanted:
+                await self._survived(upload_id, self._sweep_upload(upload_id))
+            for finding in step.leftovers:
+                await self._survived(finding.upload_id, self._sweep_leftover(finding))
+            self._on_step(self.report)
+            await self._pace.rest()
+
+    async def _steps(self, known: Known | None) -> AsyncIterator[Surveyed]:
+        store = self._uploads.store
+        if isinstance(store, SurveyingStore):
+            async for step in store.survey(self._wants, known):
+                yield step
+        else:
+            async for upload_id in store.ids():
+                yield Surveyed(1, (upload_id,))
+
+    def _wants(self, upload: Upload) -> bool:
+        return not upload.is_settled or upload.is_pending or self._uploads.is_over(upload)
+
+    async def _survived(self, upload_id: str, work: Awaitable[None]) -> None:
+        """One upload that the system does not let us read or remove must not keep all others
+        alive.
+        """
+        try:
+            await work
+        except TusError as error:
+            _logger.warning("%s could not be swept: %s", upload_id, error.reason)
+            self.report.failed.append(upload_id)
+        await self._pace.rest()
+
+    async def _sweep_upload(self, upload_id: str) -> None:
+        self.again.add(upload_id)
+        try:
+            # Looking also settles what a crash left, and starts the joining of a final upload that
+            # is due.
+            upload = await self._uploads.view(upload_id)
+            if not await self._uploads.is_due(upload):
+                return
+            if self._dry_run or await self._uploads.expire(upload_id):
+                self.report.expired.append(upload_id)
+                self.again.discard(upload_id)
+            else:
+                self.report.in_use.append(upload_id)
+        except (UploadNotFound, UploadDamaged):
+            # Gone meanwhile; or a matter for `verify`, which asks a person.
+            self.again.discard(upload_id)
+
+    async def _sweep_leftover(self, finding: Finding) -> None:
+        store = self._uploads.store
+        assert isinstance(store, InspectingStore)
+        lock = await self._uploads.locker.try_acquire(finding.upload_id)
+        if lock is None:
+            return
+        try:
+            if self._dry_run or await store.mend(finding):
+                self.report.leftovers.append(finding)
+        finally:
+            await lock.release()
 
 
 class Sweeper:
@@ -57,82 +151,77 @@ class Sweeper:
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
+        self._rounds = Rounds(uploads)
 
     async def sweep(
-        self, *, dry_run: bool = False, on_upload: Callable[[], None] | None = None
+        self, *, dry_run: bool = False, on_step: Callable[[SweepReport], None] = _ignore
     ) -> SweepReport:
-        """One pass over all uploads. `on_upload` is called for each, for a progress bar.
+        """One pass over all uploads, as fast as it goes. `on_step` is called again and again with
+        the report so far, and may empty its lists.
 
         Another process's sweep that is under way makes this one a no-op (`is_skipped`).
         """
-        report = SweepReport()
+        work = _Pass(self._uploads, Pace(), on_step, dry_run=dry_run)
+        async with self._turn() as is_ours:
+            if is_ours:
+                await work.run(None)
+        work.report.is_skipped = not is_ours
+        return work.report
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[bool]:
         turn = await self._uploads.locker.try_acquire(_SWEEPER)
-        if turn is None:
-            report.is_skipped = True
-            return report
         try:
-            async for upload_id in self._uploads.store.ids():
-                report.uploads += 1
-                async with _survived(upload_id, report):
-                    await self._sweep_upload(upload_id, report, dry_run=dry_run)
-                if on_upload is not None:
-                    on_upload()
-            await self._sweep_leftovers(report, dry_run=dry_run)
+            yield turn is not None
         finally:
-            await turn.release()
-        return report
-
-    async def _sweep_upload(self, upload_id: str, report: SweepReport, *, dry_run: bool) -> None:
-        try:
-            # Looking also settles what a crash left, and starts the joining of a final upload that
-            # is due.
-            upload = await self._uploads.view(upload_id)
-            if not await self._uploads.is_due(upload):
-                return
-            if dry_run or await self._uploads.expire(upload_id):
-                report.expired.append(upload_id)
-            else:
-                report.in_use.append(upload_id)
-        except (UploadNotFound, UploadDamaged):
-            return  # Gone meanwhile; or a matter for `verify`, which asks a person.
-
-    async def _sweep_leftovers(self, report: SweepReport, *, dry_run: bool) -> None:
-        store = self._uploads.store
-        if not isinstance(store, InspectingStore):
-            return
-        async for finding in store.findings():
-            if not finding.is_leftover:
-                continue
-            async with _survived(finding.upload_id, report):
-                lock = await self._uploads.locker.try_acquire(finding.upload_id)
-                if lock is None:
-                    continue
-                try:
-                    if dry_run or await store.mend(finding):
-                        report.leftovers.append(finding)
-                finally:
-                    await lock.release()
+            if turn is not None:
+                await turn.release()
 
     async def run(self, interval: float | None) -> None:
         """Syncs idle uploads every few seconds and sweeps every `interval` seconds (None: never),
         until it is cancelled.
         """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + min(_FIRST_SWEEP, interval or 0)
+        async with asyncio.TaskGroup() as tasks:
+            # Side by side: a sweep may take long, and bytes must not wait for it.
+            tasks.create_task(self._keep_syncing(min(SYNC_INTERVAL, interval or SYNC_INTERVAL)))
+            if interval is not None:
+                tasks.create_task(self._keep_sweeping(interval))
+
+    async def _keep_syncing(self, interval: float) -> None:
         while True:
-            await asyncio.sleep(min(SYNC_INTERVAL, interval or SYNC_INTERVAL))
+            await asyncio.sleep(interval)
             try:
                 await self._uploads.sync_idle()
-                if interval is not None and loop.time() >= due:
-                    due = loop.time() + interval
-                    await self._sweep_and_log()
             except Exception:
                 # Whatever it was, the next round comes: nothing else would start this task again.
-                _logger.exception("housekeeping failed; it is tried again")
+                _logger.exception("idle uploads could not be synced; it is tried again")
 
-    async def _sweep_and_log(self) -> None:
-        report = await self.sweep()
-        if report.expired or report.leftovers:
-            _logger.info(
-                "swept: %d expired, %d leftovers", len(report.expired), len(report.leftovers)
-            )
+    async def _keep_sweeping(self, interval: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(_FIRST_SWEEP, interval)
+        while True:
+            await asyncio.sleep(due - loop.time())
+            due = loop.time() + interval
+            try:
+                await self._sweep_gently()
+            except Exception:
+                _logger.exception("the sweep failed; it is tried again")
+
+    async def _sweep_gently(self) -> None:
+        totals, started = SweepTotals(), time.monotonic()
+        work = _Pass(self._uploads, Pace(_REST), totals.take, dry_run=False)
+        async with self._turn() as is_ours:
+            if not is_ours:
+                return
+            known = await self._rounds.begin()
+            await work.run(known)
+        self._rounds.complete(work.again)
+        _logger.log(
+            logging.INFO if totals.expired or totals.leftovers else logging.DEBUG,
+            "swept: %d expired, %d leftovers, of %d uploads in %.1f s (%s)",
+            totals.expired,
+            totals.leftovers,
+            totals.uploads,
+            time.monotonic() - started,
+            "all were read" if known is None else "what may have changed was read",
+        )

@@ -270,17 +270,22 @@ class Uploads:
         self._unsynced.discard(upload_id)
         self._tell(event)
 
-    async def is_due(self, upload: Upload) -> bool:
-        """Whether the time of this upload, finished or not, is over.
+    def now(self) -> datetime:
+        """The present moment, as it counts here."""
+        return self._clock()
 
-        A finished partial stays as long as a final upload waits for the others.
-        """
+    def is_over(self, upload: Upload) -> bool:
+        """Whether the time of this upload, finished or not, is over; for any thread."""
         now, retain = self._clock(), self.options.retain_finished
         if upload.is_finished and not isinstance(upload.concat, Partial):
             return retain is not None and upload.modified_at + retain <= now
-        if not expiration.is_expired(upload, self.capabilities.expires_after, now):
-            return False
-        return not (
+        return expiration.is_expired(upload, self.capabilities.expires_after, now)
+
+    async def is_due(self, upload: Upload) -> bool:
+        """Whether it is to go now: a finished partial stays as long as a final upload waits for the
+        others.
+        """
+        return self.is_over(upload) and not (
             upload.is_finished
             and self._joiner is not None
             and await self._joiner.is_awaited(upload.upload_id)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from tusserver.protocol.termination import Terminate
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.protocol.urls import is_upload_id
 from tusserver.store.base import Finding, InspectingStore, StoreUnusable
-from tusserver.sweeper import Sweeper
+from tusserver.sweeper import Sweeper, SweepReport, SweepTotals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -89,16 +90,22 @@ def _quoted(upload_id: str) -> str:
 
 
 @contextmanager
-def _progress(description: str) -> Iterator[Callable[[], None]]:
-    """A live count on a terminal, nothing elsewhere; to be called for each upload."""
+def _progress(description: str) -> Iterator[Callable[[int], None]]:
+    """A live count on a terminal, nothing elsewhere; to be called with the number so far.
+
+    What is told meanwhile goes above it, or where the output was led to.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda: None  # Progress would write an empty line, and cron would send a mail.
+        yield lambda count: None  # It would write an empty line, and cron would send a mail.
         return
-    with Progress(*columns, console=console, transient=True) as progress:
+    shares_terminal = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=shares_terminal
+    ) as progress:
         task = progress.add_task(description, total=None)
-        yield lambda: progress.advance(task)
+        yield lambda count: progress.update(task, completed=count)
 
 
 @click.command("ls")
@@ -189,18 +196,17 @@ def verify(*, as_json: bool, dry_run: bool, **values: Any) -> int:
 
     async def work(uploads: Uploads) -> int:
         assert isinstance(uploads.store, InspectingStore)
-        verdicts: list[_Verdict] = []
-        try:
-            with _progress("findings") as advance:
-                async for finding in uploads.store.findings():
-                    verdicts.append(await _judge(uploads, finding, dry_run=dry_run))
-                    advance()
-        finally:  # What was mended is told in any case.
-            for verdict in verdicts:
+        count = left = 0
+        with _progress("findings") as show_count:
+            async for finding in uploads.store.findings():
+                verdict = await _judge(uploads, finding, dry_run=dry_run)
+                # At once: there may be very many, and what was mended is told in any case.
                 _report(verdict, as_json=as_json)
-        if not verdicts and not as_json:
+                count, left = count + 1, left + (verdict.outcome not in ("mended", "gone"))
+                show_count(count)
+        if not count and not as_json:
             click.echo("Everything is in order.")
-        return int(any(verdict.outcome not in ("mended", "gone") for verdict in verdicts))
+        return int(left > 0)
 
     return _run(settings_from(values), work, only_looks=dry_run)
 
@@ -243,27 +249,36 @@ def sweep(*, as_json: bool, dry_run: bool, **values: Any) -> int:
     """
 
     async def work(uploads: Uploads) -> int:
-        with _progress("uploads") as advance:
-            report = await Sweeper(uploads).sweep(dry_run=dry_run, on_upload=advance)
+        totals, verb = SweepTotals(), "would be removed" if dry_run else "removed"
+        with _progress("uploads") as show_count:
+
+            def tell(report: SweepReport) -> None:
+                show_count(report.uploads)
+                if not as_json:
+                    _tell_removed(report, verb)
+                    totals.take(report)
+
+            report = await Sweeper(uploads).sweep(dry_run=dry_run, on_step=tell)
         if as_json:
             click.echo(json.dumps(asdict(report)))
             return int(bool(report.failed))
         if report.is_skipped:
             click.echo("A sweep is under way already.")
             return 0
-        verb = "would be removed" if dry_run else "removed"
-        for upload_id in report.expired:
-            click.echo(f"{upload_id}  expired, {verb}")
-        for finding in report.leftovers:
-            click.echo(f"{finding.upload_id}  {finding.problem}, {verb}")
         click.echo(
-            f"{report.uploads} uploads seen, {len(report.expired)} expired, "
-            f"{len(report.leftovers)} leftovers, {len(report.in_use)} expired but in use, "
-            f"{len(report.failed)} failed"
+            f"{totals.uploads} uploads seen, {totals.expired} expired, {totals.leftovers} "
+            f"leftovers, {totals.in_use} expired but in use, {totals.failed} failed"
         )
-        return int(bool(report.failed))
+        return int(totals.failed > 0)
 
     return _run(settings_from(values), work)
+
+
+def _tell_removed(report: SweepReport, verb: str) -> None:
+    for upload_id in report.expired:
+        click.echo(f"{upload_id}  expired, {verb}")
+    for finding in report.leftovers:
+        click.echo(f"{finding.upload_id}  {finding.problem}, {verb}")
 
 
 def _as_dict(upload: Upload) -> dict[str, object]:

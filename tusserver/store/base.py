@@ -20,6 +20,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append, Outcome
@@ -246,6 +247,62 @@ class InspectingStore(Protocol):
     async def mend(self, finding: Finding) -> bool:
         """Mends this if it is still so and says whether it was. The caller holds the lock of
         `finding.upload_id`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment by the clock that the store's times of modification come from, and the same moment
+    by one that nobody sets; in seconds.
+    """
+
+    moment: float
+    steady: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an earlier survey has shown: uploads unchanged since `mark` need not be looked at again,
+    unless their last byte came in one of the `ripened` spans of time (seconds since the epoch,
+    first one not included), or their id is in `again`.
+    """
+
+    mark: Mark
+    ripened: Sequence[tuple[float, float]]
+    again: AbstractSet[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One step of a survey: how many uploads it has passed, which of them are wanted, and what it
+    has found that belongs to no upload.
+    """
+
+    passed: int
+    wanted: Sequence[str]
+    leftovers: Sequence[Finding] = ()
+
+
+@runtime_checkable
+class SurveyingStore(InspectingStore, Protocol):
+    """A store that goes through all its uploads in steps that are short and far away from the event
+    loop, and need not read each of them each time.
+    """
+
+    async def mark(self) -> Mark | None:
+        """The present moment, for a later survey to compare with; None if it cannot be told."""
+        ...
+
+    def survey(
+        self, wants: Callable[[Upload], bool], known: Known | None = None
+    ) -> AsyncIterator[Surveyed]:
+        """Tells which uploads are wanted, and the leftovers among what `findings` tells, in bounded
+        memory.
+
+        `wants` is asked in another thread. What cannot be read is wanted, too, since somebody has
+        to say so; damaged records are not. With `known`, uploads are passed over unread that cannot
+        have become wanted.
         """
         ...
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.protocol.upload import Partial
-from tusserver.store import direct_io, filesystem
+from tusserver.store import direct_io, file_walk, filesystem
 from tusserver.store.base import Appended
 from tusserver.store.buffers import BufferPool
 from tusserver.store.calls import Calls, Placement
@@ -33,6 +33,7 @@ from tusserver.store.direct_io import LARGE, DirectIO
 from tusserver.store.file_folder import UploadFolder
 from tusserver.store.file_inspection import Inspection
 from tusserver.store.file_layout import Layout
+from tusserver.store.file_survey import Survey
 from tusserver.store.file_writer import LARGE_BUFFER, DirectWriter, StreamWriter
 from tusserver.store.filesystem import storage_errors
 from tusserver.store.group_commit import GroupCommit
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
-    from tusserver.store.base import Body, Finding
+    from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
     from tusserver.store.file_session import AppendSession
     from tusserver.store.filesystem import Staged
 
@@ -107,6 +108,7 @@ class FileStore:
             boot_id=filesystem.boot_id() if boot_id is None else boot_id,
         )
         self._inspection = Inspection(self._folder)
+        self._survey = Survey(self._folder, self._inspection)
         self._calls = Calls(options.calls)
         self._commits = GroupCommit(self._calls)
         self._direct_io = options.direct_io
@@ -245,12 +247,14 @@ class FileStore:
             return filesystem.open_file(self._layout.data(upload_id, record), read_only=True)
 
     def ids(self) -> AsyncIterator[str]:
-        return self._iterate(self._folder.ids())
+        return self._iterate(file_walk.ids(self._layout))
 
-    async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
-        """The items of a blocking iterator, some hundred per step in a thread."""
+    async def _iterate(
+        self, items: Iterator[_T], per_step: int = _IDS_PER_STEP
+    ) -> AsyncIterator[_T]:
+        """The items of a blocking iterator, so many per step in a thread."""
 
-        while batch := await self._call(_next_batch, items):
+        while batch := await self._call(_next_batch, items, per_step):
             for item in batch:
                 yield item
 
@@ -272,6 +276,14 @@ class FileStore:
     def findings(self) -> AsyncIterator[Finding]:
         return self._iterate(self._inspection.findings())
 
+    async def mark(self) -> Mark | None:
+        return await self._call(self._survey.mark)
+
+    def survey(
+        self, wants: Callable[[Upload], bool], known: Known | None = None
+    ) -> AsyncIterator[Surveyed]:
+        return self._iterate(self._survey.steps(wants, known), per_step=1)
+
     async def mend(self, finding: Finding) -> bool:
         return await self._call(self._inspection.mend, finding)
 
@@ -287,6 +299,6 @@ def _read_at(descriptor: int, size: int, offset: int) -> bytes:
         return filesystem.read_at(descriptor, size, offset)
 
 
-def _next_batch(items: Iterator[_T]) -> list[_T]:
+def _next_batch(items: Iterator[_T], size: int) -> list[_T]:
     with storage_errors():
-        return list(islice(items, _IDS_PER_STEP))
+        return list(islice(items, size))

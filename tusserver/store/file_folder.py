@@ -24,13 +24,13 @@ from tusserver.protocol.errors import StorageFull, UploadDamaged, UploadNotFound
 from tusserver.store import file_record, filesystem
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file_creation import Creation
-from tusserver.store.file_layout import INFO, escape, unescape
+from tusserver.store.file_layout import escape, unescape
 from tusserver.store.file_record import Origin, Record, Synced
 from tusserver.store.file_session import AppendSession
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
@@ -348,24 +348,3 @@ class UploadFolder:
         for partial_id in (record and record.partial_uploads) or ():
             if self.layout.is_possible(partial_id):
                 self.forget_waiting_final(partial_id, upload_id)
-
-    def ids(self, suffix: str = INFO) -> Iterator[str]:
-        """Walks the records, or other side files; an upload that comes or goes meanwhile may be in
-        it or not.
-        """
-        directories = [""]
-        while directories:
-            prefix = directories.pop()
-            # Below the root there may be what is not ours to read, as lost+found.
-            passed = (FileNotFoundError, PermissionError) if prefix else (FileNotFoundError,)
-            with suppress(*passed), os.scandir(self.layout.root / prefix) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        directories.append(f"{prefix}{entry.name}/")
-                    elif entry.name.endswith(suffix):
-                        upload_id = prefix + entry.name.removesuffix(suffix)
-                        # Other programs' files may be named like records.
-                        if self.layout.is_possible(upload_id):
-                            yield upload_id

@@ -13,10 +13,12 @@ from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFou
 from tusserver.store import filesystem
 from tusserver.store.base import Finding
 from tusserver.store.file_layout import DAMAGED, INFO, MARKER, unescape
+from tusserver.store.file_walk import walk
 from tusserver.store.filesystem import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tusserver.store.file_folder import UploadFolder
 
@@ -77,13 +79,30 @@ class Inspection:
         """All that looks wrong now; running requests cause some of it, which is why `mend` looks
         again under the lock.
         """
+        yield from self.private_leftovers()
+        for upload_id, suffix in walk(self._layout, INFO, MARKER):
+            if suffix == MARKER:
+                finding = self.lonely_marker(upload_id)
+            else:
+                kind = self._judge(upload_id)
+                finding = kind and kind.finding(upload_id)
+            if finding is not None:
+                yield finding
+
+    def private_leftovers(self) -> Iterator[Finding]:
+        """Those in our own directory."""
         yield from self._temporaries()
         yield from self._waiting()
-        yield from self._markers()
-        for upload_id in self._folder.ids():
-            kind = self._judge(upload_id)
-            if kind is not None:
-                yield kind.finding(upload_id)
+
+    def lonely_marker(self, upload_id: str) -> Finding | None:
+        """The finding about a marker whose upload is gone."""
+        if os.path.exists(self._layout.info(upload_id)):
+            return None
+        return _Kind.NO_RECORD.finding(upload_id)
+
+    def lonely_record(self, upload_id: str) -> Finding | None:
+        """The finding about a record whose bytes have not been found."""
+        return _Kind.NO_DATA.finding(upload_id) if self._is_leftover(upload_id) else None
 
     def mend(self, finding: Finding) -> bool:
         """Under the lock of the upload; returns whether there still was something to mend."""
@@ -92,7 +111,7 @@ class Inspection:
 
     def _temporaries(self) -> Iterator[Finding]:
         with suppress(FileNotFoundError):
-            for name in os.listdir(self._layout.temporary):
+            for name in _names(self._layout.temporary):
                 yield _Kind.TEMPORARY.finding(_owner(name))
 
     def _mend_temporary(self, upload_id: str) -> bool:
@@ -103,7 +122,7 @@ class Inspection:
 
     def _waiting(self) -> Iterator[Finding]:
         with suppress(FileNotFoundError):
-            for name in os.listdir(self._layout.waiting):
+            for name in _names(self._layout.waiting):
                 if self._is_stale(unescape(name)):
                     yield _Kind.WAITING.finding(unescape(name))
 
@@ -130,11 +149,6 @@ class Inspection:
             self._folder.forget_waiting_final(partial_id, final)
         self._folder.drop_waiting_directory(partial_id)
         return True
-
-    def _markers(self) -> Iterator[Finding]:
-        for upload_id in self._folder.ids(MARKER):
-            if not os.path.exists(self._layout.info(upload_id)):
-                yield _Kind.NO_RECORD.finding(upload_id)
 
     def _mend_marker(self, upload_id: str) -> bool:
         dead = os.path.exists(self._layout.marker(upload_id)) and not os.path.exists(
@@ -178,6 +192,13 @@ class Inspection:
         elif kind is _Kind.UNREADABLE:
             self._folder.load(upload_id)  # Tells why.
         return kind is not None
+
+
+def _names(directory: Path) -> Iterator[str]:
+    """What is in a directory, without holding all of it in memory."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield entry.name
 
 
 def _owner(temporary_name: str) -> str:

@@ -109,6 +109,18 @@ def set_modified(descriptor: int, moment: int) -> None:
         os.utime(descriptor, ns=(moment, moment))
 
 
+def file_time(temporary: str) -> float:
+    """The present moment by the clock that stamps files, in seconds since the epoch; that of
+    another machine, perhaps. There is no file at `temporary` yet. Raises OSError.
+    """
+    descriptor = open_file(temporary, create=True)
+    try:
+        return os.fstat(descriptor).st_ctime
+    finally:
+        os.close(descriptor)
+        remove(temporary)
+
+
 def read_file(path: str) -> bytes:
     """All that is in a small file; nothing of what is no plain file. Raises OSError."""
     descriptor = open_file(path, read_only=True)
