@@ -12,6 +12,7 @@ import pytest
 from tests.servers import DIRECT, serving
 from tests.tus import Tus
 from tusserver.serving import connection
+from tusserver.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="bodies of any size go past the event loop, where only large ones do otherwise",
     )
+    parser.addoption(
+        "--file-calls",
+        choices=("inline", "threads"),
+        help="where the calls of the file store run, unless a test says so itself",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # Also for the servers that are started as processes.
         os.environ[DIRECT] = "1"
         connection.DIRECT_MIN = 0
+    placement = config.getoption("--file-calls")
+    if placement:
+        os.environ["TUSSERVER_FILE_CALLS"] = placement
+        defaults = Settings.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["file_calls"] = placement
 
 
 @pytest.fixture(scope="session")
