@@ -292,8 +292,9 @@ def test_a_trailer_does_not_change_what_the_request_means(tus: Tus, name: str) -
 # Limits.
 
 
-def test_pipelined_requests_do_not_pile_up() -> None:
-    """Each takes a hundred times the memory of its bytes."""
+@pytest.mark.parametrize("size", [0, 1, 8_190, 20_000, 100_000], ids=lambda size: f"behind {size}")
+def test_pipelined_requests_do_not_pile_up(size: int) -> None:
+    """Each takes a hundred times the memory of its bytes; also behind a chunked body."""
     gate, count = threading.Event(), 10_000
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -301,7 +302,9 @@ def test_pipelined_requests_do_not_pile_up() -> None:
         await answer_with(send, scope["path"].encode())
 
     with running_alone(slow) as server, Wire(server.address) as wire:
-        requests = b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(count))
+        body = chunked(bytes(size)) if size else b""
+        requests = head("POST", "/0", chunked_headers(0)) + body if size else b""
+        requests += b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(bool(size), count))
         threading.Thread(target=wire.send, args=(requests,), daemon=True).start()
         eventually(lambda: bool(server.server.server_state.tasks))
         time.sleep(0.3)

@@ -116,17 +116,27 @@ class TusConnection(HttpToolsProtocol):
         """Parses until a request has to wait for its turn: each takes many times the memory of its
         bytes.
         """
-        held, position = memoryview(self._held), 0
+        held, position = self._held, 0
+        view = memoryview(held)
         self._held = b""
         while position < len(held) and not self.pipeline and not self._is_deaf:
-            rest = len(held) - position
-            size = rest if self._is_in_body and self.cycle.awaits(rest) else _SLICE
-            self._parse(held[position : position + size])
+            size = len(held) - position if self._is_all_body(held, position) else _SLICE
+            self._parse(view[position : position + size])
             position += size
         if position < len(held) and not self._is_deaf:
-            self._held = bytes(held[position:])
+            self._held = held[position:]
             self.flow.pause_reading()
         self._watch()
+
+    def _is_all_body(self, held: bytes, position: int) -> bool:
+        """Whether no other request begins behind this position."""
+        if not self._is_in_body:
+            return False
+        if self.cycle.unread is not None:
+            return self.cycle.awaits(len(held) - position)
+        # A chunked body ends with a chunk whose size begins with a zero. What has been parsed right
+        # before makes sure that the end of the line before it is seen.
+        return position > 0 and held.find(b"\r\n0", position - 2) < 0
 
     def _parse(self, data: bytes | memoryview) -> None:
         self._raw_size += len(data)
