@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,10 +161,24 @@ def test_what_works_from_outside_knows_nothing_of_the_inside(folder: str) -> Non
         assert not [name for name in imports(path) if name.split(".")[0] == "tusserver"]
 
 
-BENCH = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "bench").rglob("*.py"))}
+OUTSIDE = {
+    str(path.relative_to(ROOT)): path
+    for folder in ("bench", "conformance")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
 
 
-@pytest.mark.parametrize("path", [*modules().values(), *BENCH.values()], ids=[*modules(), *BENCH])
+ALL = {**modules(), **OUTSIDE}
+SUITE = {name: path for name, path in OUTSIDE.items() if name.startswith("conformance")}
+
+
+@pytest.mark.parametrize("path", SUITE.values(), ids=SUITE)
+def test_the_suite_needs_nothing_but_the_standard_library(path: Path) -> None:
+    known = {*sys.stdlib_module_names, "conformance"}
+    assert {name.split(".")[0] for name in imports(path)} <= known
+
+
+@pytest.mark.parametrize("path", ALL.values(), ids=ALL)
 def test_modules_and_functions_are_small(path: Path) -> None:
     source = path.read_text()
     assert source.count("\n") <= MAX_MODULE
@@ -174,7 +189,7 @@ def test_modules_and_functions_are_small(path: Path) -> None:
             assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", [*modules().values(), *BENCH.values()], ids=[*modules(), *BENCH])
+@pytest.mark.parametrize("path", ALL.values(), ids=ALL)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     source = path.read_text()
     assert not source or ast.get_docstring(ast.parse(source))

@@ -1,0 +1,1 @@
+"""What is made of a run: lines for a terminal, and documents."""
