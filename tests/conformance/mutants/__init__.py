@@ -1,0 +1,52 @@
+"""Servers with one fault each: the proof that a check can fail."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.requirements import requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conformance.tiny import Tiny
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`row` is the one it breaks."""
+
+    name: str
+    row: str
+    kind: type[Tiny]
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, in words."""
+        return " ".join((self.kind.__doc__ or "").split())
+
+
+_MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(row: str) -> Callable[[type[Tiny]], type[Tiny]]:
+    """Declares a server that breaks this row, with its fault as docstring."""
+
+    def declare(kind: type[Tiny]) -> type[Tiny]:
+        if row not in requirements() or kind.__name__ in _MUTANTS or not kind.__doc__:
+            raise ValueError(f"{kind.__name__}: no such row, a name that is taken, or no words")
+        _MUTANTS[kind.__name__] = Mutant(kind.__name__, row, kind)
+        return kind
+
+    return declare
+
+
+def mutants() -> dict[str, Mutant]:
+    """All of them by name, in the order of the check list."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    order = {row: number for number, row in enumerate(requirements())}
+    return dict(sorted(_MUTANTS.items(), key=lambda pair: order[pair[1].row]))
