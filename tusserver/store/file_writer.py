@@ -169,7 +169,11 @@ class DirectWriter(Writer):
         draining.add_done_callback(self._drained)
         # Not cancelled with us: as long as the thread runs, its descriptors must stay open.
         await asyncio.wait((draining,))
-        return draining.result()
+        try:
+            return draining.result()
+        finally:
+            # What it raises leads to this frame: no work for the garbage collector.
+            del draining
 
     def _drained(self, future: asyncio.Future[bool]) -> None:
         self._draining = None
