@@ -35,7 +35,7 @@ exit code: 0 no FAIL (with --strict: and no WARN), 1 some, 2 wrong options,
 """
 
 
-def parser(program: str = "python -m conformance") -> argparse.ArgumentParser:
+def parser(program: str | None = None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=program,
         description="Tells whether a server keeps the tus protocol, and bears the rest.",
@@ -166,8 +166,8 @@ def _names(word: str, row: str) -> bool:
     return row == word or row.startswith(f"{word}-") or fnmatchcase(row, word)
 
 
-def main(arguments: Sequence[str] | None = None, program: str = "python -m conformance") -> int:
-    """Runs the suite; the exit code."""
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Runs the suite; the exit code. `program` is what the help calls it."""
     options = parser(program).parse_args(arguments)
     show = console.Console(sys.stdout)
     try:

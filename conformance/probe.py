@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.hearing import NoAnswer
 from conformance.requirements import requirements
 from conformance.tus import Tus
 from conformance.verdict import CheckEnded, Finding, Unverifiable, Verdict
@@ -185,7 +186,7 @@ class Probe(Tus):
 
     def _exchange(self, got: Answer | str | int | None) -> str:
         """What went over the wire: of that answer, else of the last few."""
-        if isinstance(got, Answer):
+        if isinstance(got, (Answer, NoAnswer)):
             return got.traffic.text() if got.traffic else ""
         traffics = dict.fromkeys(each.traffic for each in self._recent[-2:] if each.traffic)
         return "\n\n".join(each.text() for each in traffics)

@@ -19,6 +19,7 @@ from conformance.runner import Report, Runner
 from conformance.target import Target
 from conformance.verdict import Verdict
 from tests.conformance.mutants import Mutant, mutants
+from tests.conformance.tiny import Tiny
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Outcome:
 def examine(mutant: Mutant, *, with_kin: bool = False, jobs: int = 2) -> Outcome:
     """Starts the mutant and runs the checks of its row, or all."""
     with mutant.kind() as server:
-        report = judged(server.url, None if with_kin else mutant.row, jobs=jobs)
+        report = judged(server, None if with_kin else mutant.row, jobs=jobs)
     result = report.rows[mutant.row]
     told = result.worst[0] if result.worst else None
     words = f"{told.probe}: {told.got}" if told else result.reason
@@ -51,10 +52,29 @@ def examine(mutant: Mutant, *, with_kin: bool = False, jobs: int = 2) -> Outcome
     return Outcome(mutant, result.verdict, words, tuple(kin))
 
 
-def judged(url: str, row: str | None, *, jobs: int = 2) -> Report:
+@dataclass(frozen=True)
+class InProcess(Target):
+    """A tiny server in this process, which needs no command to be restarted."""
+
+    server: Tiny | None = None
+
+    def restart(self) -> None:
+        assert self.server is not None
+        self.server.restart()
+
+
+def judged(server: Tiny, row: str | None, *, jobs: int = 2) -> Report:
     """A run of the checks of one row, or of all."""
-    is_slow = row is not None and "slow" in requirements()[row].needs
-    target = Target(url, timeout=5.0, is_slow=is_slow, max_stall=10.0, max_wait=10.0)
+    needs = requirements()[row].needs if row is not None else frozenset[str]()
+    target = InProcess(
+        server.url,
+        timeout=5.0,
+        is_slow="slow" in needs,
+        max_stall=10.0,
+        max_wait=10.0,
+        restart_command="in this process" if "restart" in needs else None,
+        server=server,
+    )
     runner = Runner(target, discover(target), jobs=jobs)
     return runner.run(_checks_of(row), None if row is None else [row])
 

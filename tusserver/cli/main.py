@@ -7,6 +7,7 @@ import sys
 import click
 
 from tusserver import __version__
+from tusserver.cli.conformance import conformance
 from tusserver.cli.inspect import list_uploads, remove, show, sweep, verify
 from tusserver.cli.options import source_of
 from tusserver.cli.serve import serve
@@ -40,10 +41,11 @@ def cli() -> None:
       tusserver --upload-dir /data --max-size 20GiB
       tusserver --config /etc/tusserver.toml --check-config
       tusserver ls --upload-dir /data
+      tusserver conformance http://localhost:8080/files/
     """
 
 
-for command in (serve, list_uploads, show, remove, verify, sweep):
+for command in (serve, list_uploads, show, remove, verify, sweep, conformance):
     cli.add_command(command)
 
 

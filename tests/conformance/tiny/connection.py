@@ -26,11 +26,13 @@ class Connection:
     """One connection, until it ends."""
 
     largest_head = 64 * 1024
+    stream_class: type[Stream] = Stream
+    chunked_class: type[ChunkedBody] = ChunkedBody
 
     def __init__(self, server: Tiny, raw: socket.socket) -> None:
         self.server = server
         self.socket = raw
-        self.stream = Stream(raw, idle=server.idle)
+        self.stream = self.stream_class(raw, idle=server.idle)
         self.awaits_go_ahead = False
         """Whether the client holds its body back until it hears 100."""
 
@@ -132,7 +134,9 @@ class Connection:
         lengths = [value for name, value in headers if name == "content-length"]
         codings = [value for name, value in headers if name == "transfer-encoding"]
         self.check_framing(version, lengths, codings)
-        body = ChunkedBody(self.stream) if codings else LengthBody(self.stream, lengths)
+        body: StreamBody = LengthBody(self.stream, lengths)
+        if codings:
+            body = self.chunked_class(self.stream)
         expects = [value for name, value in headers if name == "expect"]
         self.awaits_go_ahead = False
         if expects and version == "HTTP/1.1" and not body.is_done:

@@ -84,7 +84,7 @@ class Creation(Appending):
 
     def key_of(self, pair: str) -> str:
         key, blank, value = pair.strip(" ").partition(" ")
-        if not re.fullmatch("[!-+--~]+", key):
+        if not re.fullmatch(r"[!-+\--~]+", key):
             raise Refused(400, "Keys of metadata are ASCII.")
         if blank and value:
             self.check_base64(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,8 @@ from tests.conformance.tiny.messages import Refused, Request, Response
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from tests.conformance.tiny.uploads import Upload
 
 _METHODS = "POST, HEAD, PATCH, DELETE, GET, OPTIONS"
 _REQUEST_HEADERS = (
@@ -35,6 +38,7 @@ class Tiny(Creation):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__()
+        self._connected: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", port))
@@ -64,8 +68,21 @@ class Tiny(Creation):
             while True:
                 raw, _ = self._listener.accept()
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._connected.add(raw)
                 connection = self.connection_class(self, raw)
                 threading.Thread(target=connection.serve, daemon=True).start()
+
+    def restart(self) -> None:
+        """As if it were killed and started again."""
+        for raw in list(self._connected):
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+        with self.guard:
+            for upload in list(self.uploads.values()):
+                self.recover(upload)
+
+    def recover(self, upload: Upload) -> None:
+        """What a restart leaves of an upload: all of it; for mutants."""
 
     def answer(self, request: Request) -> Response:
         """The answer to one request, whatever it is."""

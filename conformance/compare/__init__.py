@@ -1,0 +1,1 @@
+"""The suite against several servers, and the table of what each keeps."""
