@@ -19,9 +19,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_server_that_keeps_its_word(tmp_path: Path) -> None:
     with serving(tmp_path) as tus:
-        host, port = tus.address
         done = run(
-            f"http://{host}:{port}/files/", "--only", "CORE-OPT", "--json", str(tmp_path / "r")
+            f"http://127.0.0.1:{tus.address[1]}/files/",
+            "--only",
+            "CORE-OPT",
+            "--json",
+            str(tmp_path / "r"),
         )
     assert done.returncode == 0, done.stdout
     assert "CORE-OPT" in done.stdout
