@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.http2 import speaks_http2
@@ -27,6 +28,9 @@ TOKENS = {
     "concatenation-unfinished": "concat-unf",
 }
 """The short form, in `requirements.toml`, of each extension."""
+_FATAL_GET = "GET of a finished upload"
+_FALLING = 0.2
+"""Seconds in which a server that falls has fallen."""
 ORIGIN = "https://app.example"
 
 
@@ -51,6 +55,8 @@ class Discovery:
     max_size: int | None = None
     algorithms: tuple[str, ...] = ()
     holds: frozenset[str] = field(default_factory=frozenset)
+    fell_at: str = ""
+    """The request that the server went down at, if one did."""
 
     def lacks(self, needs: frozenset[str]) -> list[str]:
         """Those of a row's preconditions that are not met."""
@@ -80,9 +86,22 @@ def discover(target: Target) -> Discovery:
         int(size) if size.isascii() and size.isdigit() else None,
         items(options.get("tus-checksum-algorithm")),
     )
-    return Discovery(
-        **{**vars(found), "holds": _told(target, found) | _tried(target, found)},
-    )
+    holds = _told(target, found) | _tried(target, found)
+    if "get" in holds and not _survives(target):
+        # Some fall only when the client has closed its connection; contents are not compared then.
+        return replace(found, holds=holds - {"get"}, fell_at=_FATAL_GET)
+    return replace(found, holds=holds)
+
+
+def _survives(target: Target) -> bool:
+    """Whether the server is still there; else it is started again. Raises Unreachable."""
+    time.sleep(_FALLING)
+    if target.is_live():
+        return True
+    if not target.can_restart:
+        raise Unreachable(f"the server went down after {_FATAL_GET}; give --restart-cmd")
+    target.restart()
+    return False
 
 
 def _told(target: Target, found: Discovery) -> frozenset[str]:
@@ -95,7 +114,7 @@ def _told(target: Target, found: Discovery) -> frozenset[str]:
         holds.add("url")
     if target.is_slow:
         holds.add("slow")
-    if target.restart_command:
+    if target.can_restart:
         holds.add("restart")
     return frozenset(holds)
 

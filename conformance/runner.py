@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from conformance.target import Target
 
 
+FALLS = "ROB-SEC-09"
+"""The row that a server breaks which goes down."""
+
+
 @dataclass
 class RowResult:
     """What came out for one row. `reason` says why when nothing was found."""
@@ -50,6 +54,8 @@ class Report:
     seconds: float
     down_after: str = ""
     """The row after which the server no longer answered; the rest was not run."""
+    falls: tuple[str, ...] = ()
+    """The checks in which it went down, and was started again by the operator's means."""
 
     def count(self, verdict: Verdict) -> int:
         return sum(result.verdict is verdict for result in self.rows.values())
@@ -83,6 +89,10 @@ class Runner:
         self._outcomes: list[_Outcome] = []
         self._lock = threading.Lock()
         self._down_after = ""
+        self._done: set[str] = set()
+        self._falls = [discovery.fell_at] if discovery.fell_at else []
+        self._has_fallen = False
+        """Whether it is down, with others than the culprit at work: they are run again alone."""
 
     def run(self, checks: Iterable[Check], rows: Iterable[str] | None = None) -> Report:
         """All these checks: first those that bear company, then those that do not. The report is
@@ -92,24 +102,47 @@ class Runner:
         chosen = [check for check in checks if self._applies(check)]
         with ThreadPoolExecutor(self._jobs) as pool:
             together = [each for each in chosen if not (each.is_alone or each.is_summary)]
-            list(pool.map(self._run, together))
-        for check in chosen:
-            if check.is_alone:
-                self._run(check)
+            list(pool.map(self._run_in_company, together))
+        again = [each for each in together if each.name not in self._done]
+        alone = [each for each in chosen if each.is_alone]
+        self._run_alone(again + alone)
         for check in chosen:
             if check.is_summary:
                 self._run(check)
         results = {row: self._result(row) for row in (requirements() if rows is None else rows)}
         seconds = time.monotonic() - begun
-        return Report(self.target, self.discovery, results, seconds, self._down_after)
+        falls = tuple(self._falls)
+        return Report(self.target, self.discovery, results, seconds, self._down_after, falls)
 
     def _applies(self, check: Check) -> bool:
         lacks = self.discovery.lacks
         return any(not lacks(requirements()[row].needs) for row in check.rows)
 
-    def _run(self, check: Check) -> None:
-        if self._down_after:
+    def _run_in_company(self, check: Check) -> None:
+        """What was at work when the server fell says nothing: the fault may be another's."""
+        if self._has_fallen:
             return
+        outcome = self._run(check)
+        if outcome is None or not self._has_fallen:
+            return
+        with self._lock:
+            self._outcomes.remove(outcome)
+            self._done.discard(check.name)
+
+    def _run_alone(self, checks: list[Check]) -> None:
+        """One after the other; a server that has gone down is started again if that is possible."""
+        if self._has_fallen:
+            self.target.restart()
+        for check in checks:
+            self._has_fallen = False
+            self._run(check)
+            if self._has_fallen or (self.target.can_restart and not self.target.is_live()):
+                self._falls.append(check.name)
+                self.target.restart()
+
+    def _run(self, check: Check) -> _Outcome | None:
+        if self._down_after:
+            return None
         probe = Probe(self.target, self.discovery, check.name, check.rows, self._seen)
         outcome = _Outcome(check, probe)
         try:
@@ -121,9 +154,11 @@ class Runner:
         except (ConnectionEnded, BadAnswer, OSError, UsageError) as error:
             self._blame(probe, error)
         with self._lock:
-            self._outcomes.append(outcome)
             self._look_whether_it_lives(probe)
+            self._done.add(check.name)
+            self._outcomes.append(outcome)
             self._tell(check, probe.findings)
+        return outcome
 
     def _blame(self, probe: Probe, error: Exception) -> None:
         """A server that does not answer has not kept the rows that were still to be shown."""
@@ -137,7 +172,11 @@ class Runner:
 
     def _look_whether_it_lives(self, probe: Probe) -> None:
         failed = [each.row for each in probe.findings if each.verdict is Verdict.FAIL]
-        if failed and not self._down_after and not any(probe.is_live() for _ in range(2)):
+        if not failed or self._down_after or any(probe.is_live() for _ in range(2)):
+            return
+        if self.target.can_restart:
+            self._has_fallen = True
+        else:
             self._down_after = failed[-1]
 
     def _result(self, row: str) -> RowResult:
@@ -148,6 +187,7 @@ class Runner:
             return RowResult(requirement, Verdict.NOT_APPLICABLE, reason=_lacking(lacking))
         ran = [each for each in self._outcomes if row in each.probe.rows]
         findings = [each for ran_ in ran for each in ran_.probe.findings if each.row == row]
+        findings += self._findings_of_falls(row)
         unseen = sum(each.probe.unseen for each in ran)
         if findings:
             worst = max(each.verdict for each in findings)
@@ -157,6 +197,13 @@ class Runner:
             trouble = f"not run: the server was down after {self._down_after}"
         reason = trouble or ("nothing was shown" if ran else "not run")
         return RowResult(requirement, Verdict.UNVERIFIABLE, reason=reason, unseen=unseen)
+
+    def _findings_of_falls(self, row: str) -> list[Finding]:
+        """All falls count as one fault, and not for the rows that were at work."""
+        if row != FALLS or not self._falls:
+            return []
+        got = f"it went down in {', '.join(dict.fromkeys(self._falls))}"
+        return [Finding(row, Verdict.FAIL, "runner", expected="a server that stays up", got=got)]
 
 
 _REASONS = {

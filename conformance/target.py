@@ -53,6 +53,8 @@ class Target:
     big_ok: int = 2**30
     """The largest upload that may be created without sending it."""
     restart_command: str | None = None
+    restarter: Callable[[], None] | None = None
+    """What kills and restarts the server, in place of a command."""
     storage: Path | None = None
     upload_url_command: str | None = None
 
@@ -113,11 +115,27 @@ class Target:
         )
         return done.stdout.strip()
 
+    @property
+    def can_restart(self) -> bool:
+        return self.restarter is not None or self.restart_command is not None
+
     def restart(self) -> None:
-        """Kills and restarts the server, by the operator's command."""
+        """Kills and restarts the server, by the operator's means."""
+        if self.restarter is not None:
+            self.restarter()
+            return
         if self.restart_command is None:
             raise UsageError("no --restart-cmd was given")
         subprocess.run(self.restart_command, shell=True, check=True, timeout=120)
+
+    def is_live(self) -> bool:
+        """Whether OPTIONS on a new connection is answered within 5 seconds."""
+        try:
+            with self.connect(timeout=5.0) as wire:
+                wire.request("OPTIONS", self.path, self.headers)
+        except Exception:  # noqa: BLE001 - however it fails, it is down
+            return False
+        return True
 
 
 def request_target(url: str) -> str:

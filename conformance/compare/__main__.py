@@ -18,9 +18,10 @@ from conformance.runner import Runner
 from conformance.target import Target
 
 try:
-    from bench.measuring import playground, started
+    from bench.measuring import playground
     from bench.rounds import install
     from bench.servers import SERVERS, Server
+    from conformance.compare.serving import Served
 except ImportError:
     sys.exit("conformance.compare starts the servers of bench/: run it in a clone of tusserver.")
 
@@ -70,8 +71,8 @@ def examine(server: Server, directory: Path) -> Column:
     name = NAMES[server.name]
     sys.stderr.write(f"{name} {server.version()} …")
     sys.stderr.flush()
-    with playground(directory) as root, started(server, root) as running:
-        target = Target(running.url)
+    with playground(directory) as root, Served(server, root) as served:
+        target = Target(served.url, restarter=served.restart)
         report = Runner(target, discover(target)).run(checks().values())
     command = " ".join(Path(word).name if "/" in word else word for word in _words(server))
     found = column(name, server.version(), command, report)

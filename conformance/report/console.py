@@ -31,9 +31,9 @@ class Console:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._is_live = out.isatty()
-        self._left: dict[str, int] = {}
         self._total: dict[str, int] = {}
-        self._found: dict[str, Counter[Verdict]] = {}
+        self._found: dict[str, dict[str, Counter[Verdict]]] = {}
+        """By group and check; one that is run again counts as it went then."""
 
     def error(self, text: str) -> None:
         self._say(self._coloured(text, Verdict.FAIL))
@@ -48,26 +48,24 @@ class Console:
         self._say(f"{target.url}\n  extensions: {extensions}")
         if "options" not in discovery.holds:
             self._say(self._coloured("  OPTIONS tells nothing: run with --assume", Verdict.WARN))
-        self._left = Counter(check.group for check in wanted)
-        self._total = dict(self._left)
-        self._found = {group: Counter() for group in self._left}
+        self._total = Counter(check.group for check in wanted)
+        self._found = {group: {} for group in self._total}
 
     def done(self, check: Check, findings: list[Finding]) -> None:
         """One check is done: its group's line moves on."""
         group = check.group
-        self._left[group] -= 1
-        self._found[group].update(each.verdict for each in findings)
+        self._found[group][check.name] = Counter(each.verdict for each in findings)
         if self._is_live:
             self._out.write(f"\r\x1b[K{self._line(group)}")
-        if not self._left[group]:
+        if len(self._found[group]) == self._total[group]:
             self._say("" if self._is_live else self._line(group))
         self._out.flush()
 
     def _line(self, group: str) -> str:
         total = self._total[group]
-        done = total - self._left[group]
+        done = len(self._found[group])
         bar = "█" * (_WIDTH * done // total)
-        found = self._found[group]
+        found = sum(self._found[group].values(), Counter[Verdict]())
         told = [f"{found[each]} {each.word}" for each in TOLD[:4] if found[each]]
         worst = max(found, default=Verdict.PASS)
         return f"  {group:10} {bar:░<{_WIDTH}} " + self._coloured("  ".join(told), worst)

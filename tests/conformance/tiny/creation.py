@@ -46,12 +46,17 @@ class Creation(Appending):
             self.uploads[upload.id] = upload
 
     def take_body(self, request: Request, upload: Upload) -> None:
-        if not request.has_body:
+        if not request.has_body or self.is_empty_after_all(request):
             return
         if not self.has("creation-with-upload"):
             raise Refused(400, "This server takes no bytes with a creation.")
         self.check_label(request)
         self.append(request, upload, upload.length)
+
+    def is_empty_after_all(self, request: Request) -> bool:
+        """Whether a chunked body without the label, which is refused if it has bytes, has none."""
+        is_chunked, has_label = request.body.length is None, "content-type" in request
+        return is_chunked and not has_label and not request.body.read()
 
     def new_length(self, request: Request) -> int | None:
         """None for one that is told later. Raises Refused."""
