@@ -14,7 +14,7 @@ import uvicorn
 
 from tusserver.serving.connection import TusConnection
 from tusserver.serving.listening import Balance, SharedListener
-from tusserver.serving.memory import keep_freed_memory
+from tusserver.serving.memory import TRIM_INTERVAL, give_back_memory, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -140,6 +140,8 @@ def serve(
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_whole(options.shutdown_timeout),
+        callback_notify=give_back_memory,
+        timeout_notify=round(TRIM_INTERVAL),
         ssl_certfile=options.certificate,
         ssl_keyfile=options.key,
     )
