@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from conformance.discovery import OCTETS, VERSION
 from conformance.target import request_target
@@ -31,8 +32,15 @@ class Tus:
         self._observe = observe
 
     def wire(self, url: str | None = None, *, timeout: float | None = None) -> Wire:
-        """A new connection, to the host of this URL."""
-        return self.target.connect(url, timeout=timeout, observe=self._observe)
+        """A new connection, to the host of this URL. Raises Unverifiable where that is another one
+        than that of the creation URL, and cannot be reached.
+        """
+        try:
+            return self.target.connect(url, timeout=timeout, observe=self._observe)
+        except OSError as error:
+            if url is None or urlsplit(url).netloc == urlsplit(self.url).netloc:
+                raise
+            raise Unverifiable(f"{url}, named by the server, cannot be reached: {error}") from error
 
     def head(self, method: str, url: str, headers: Headers | None = None) -> bytes:
         """The head of a request for this URL, as it would be sent; a Host is added."""

@@ -48,7 +48,12 @@ class Console:
         self._say(f"{target.url}\n  extensions: {extensions}")
         if "options" not in discovery.holds:
             self._say(self._coloured("  OPTIONS tells nothing: run with --assume", Verdict.WARN))
-        self._total = Counter(check.group for check in wanted)
+        # Those that do not apply are not run.
+        self._total = Counter(
+            check.group
+            for check in wanted
+            if any(not discovery.lacks(requirements()[row].needs) for row in check.rows)
+        )
         self._found = {group: {} for group in self._total}
 
     def done(self, check: Check, findings: list[Finding]) -> None:
