@@ -36,9 +36,10 @@ def mutant(row: str) -> Callable[[type[Tiny]], type[Tiny]]:
     """Declares a server that breaks this row, with its fault as docstring."""
 
     def declare(kind: type[Tiny]) -> type[Tiny]:
-        if row not in requirements() or kind.__name__ in _MUTANTS or not kind.__doc__:
-            raise ValueError(f"{kind.__name__}: no such row, a name that is taken, or no words")
-        _MUTANTS[kind.__name__] = Mutant(kind.__name__, row, kind)
+        name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
+        if row not in requirements() or name in _MUTANTS or not kind.__doc__:
+            raise ValueError(f"{name}: no such row, a name that is taken, or no words")
+        _MUTANTS[name] = Mutant(name, row, kind)
         return kind
 
     return declare
