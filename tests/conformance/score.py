@@ -33,8 +33,8 @@ class Outcome:
 
     @property
     def is_caught(self) -> bool:
-        """Whether its row got what a broken row of its level gets (or worse)."""
-        return self.verdict >= requirements()[self.mutant.row].broken
+        """Whether its row got the verdict that it deserves, or a worse one."""
+        return self.verdict >= self.mutant.verdict
 
 
 def examine(mutant: Mutant, *, with_kin: bool = False, jobs: int = 2) -> Outcome:

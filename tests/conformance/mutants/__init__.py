@@ -12,16 +12,18 @@ from conformance.requirements import requirements
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conformance.verdict import Verdict
     from tests.conformance.tiny import Tiny
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`row` is the one it breaks."""
+    """`row` is the one it breaks, and `verdict` what the suite is to say of that (or worse)."""
 
     name: str
     row: str
     kind: type[Tiny]
+    verdict: Verdict
 
     @property
     def fault(self) -> str:
@@ -32,14 +34,17 @@ class Mutant:
 _MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(row: str) -> Callable[[type[Tiny]], type[Tiny]]:
-    """Declares a server that breaks this row, with its fault as docstring."""
+def mutant(row: str, verdict: Verdict | None = None) -> Callable[[type[Tiny]], type[Tiny]]:
+    """Declares a server that breaks this row, with its fault as docstring. The verdict is that of
+    the row's level, unless the check list says otherwise.
+    """
 
     def declare(kind: type[Tiny]) -> type[Tiny]:
         name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
         if row not in requirements() or name in _MUTANTS or not kind.__doc__:
             raise ValueError(f"{name}: no such row, a name that is taken, or no words")
-        _MUTANTS[name] = Mutant(name, row, kind)
+        expected = requirements()[row].broken if verdict is None else verdict
+        _MUTANTS[name] = Mutant(name, row, kind, expected)
         return kind
 
     return declare
