@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tests.conformance.mutants import mutant
@@ -264,18 +263,14 @@ class BrokenCreationBlocksOthers(Tiny):
     def take_body(self, request: Request, upload: Upload) -> None:
         if not self.turn.acquire(timeout=2.0):
             raise Refused(503, "Try again later.")
-        super().take_body(request, upload)
-        self.turn.release()
-
-    def create(self, request: Request) -> Response:
         try:
-            return super().create(request)
+            super().take_body(request, upload)
         except Refused as refused:
-            is_broken = refused.response.closes
-            if not is_broken:
-                with suppress(RuntimeError):
-                    self.turn.release()
+            if isinstance(refused.__context__, Broken):
+                raise
+            self.turn.release()
             raise
+        self.turn.release()
 
 
 @mutant("CWU-15")
