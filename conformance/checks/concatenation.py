@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from conformance.check import check
 from conformance.discovery import items
 from conformance.metadata import pairs_in
-from conformance.parts import HELLO, PARTIAL, WORLD, final, is_joined, joined_upload, part
+from conformance.parts import (
+    HELLO,
+    PARTIAL,
+    WORLD,
+    final,
+    is_joined,
+    is_served,
+    joined_upload,
+    part,
+)
 from conformance.probe import CLIENT_ERRORS, SUCCESS, Probe
 from conformance.target import request_target
 from conformance.tus import joined, patch_headers
@@ -24,13 +33,21 @@ def concatenation_is_announced(c: Probe) -> None:
         c.say("CONCAT-01", Verdict.PASS, "concatenation in Tus-Extension")
         return
     if not c.has("creation"):
-        return
-    made = c.post({**PARTIAL, "Upload-Length": "0"})
+        c.give_up("no final upload can be tried: nothing is created here")
+    made = c.post({**PARTIAL, "Upload-Length": "5"})
     if made.status != 201 or "location" not in made:
         c.say("CONCAT-01", Verdict.PASS, "no final upload", made)
         return
-    answer = final(c, [c.created(made)])
-    c.expect("CONCAT-01", answer.status != 201, "no 201 where it is not announced", answer)
+    url = c.created(made)
+    c.sent(url, 0, HELLO)
+    answer = final(c, [url])
+    if answer.status == 201 and "location" in answer:
+        # One that only ignores the header has made an empty upload, which is another fault.
+        head = c.hd(c.created(answer))
+        is_final = "upload-concat" in head or head.get("upload-length") == "5"
+        c.expect("CONCAT-01", not is_final, "no joining that is not announced", head)
+        return
+    c.say("CONCAT-01", Verdict.PASS, "no final upload", answer)
 
 
 @check("CONCAT-02", "CONCAT-16")
@@ -45,23 +62,20 @@ def a_partial_is_an_upload(c: Probe) -> None:
                  f"Upload-Offset: {offset}", head, probe=probe)  # fmt: skip
         if data:
             got = c.pa(url, offset, data)
-            c.expect("CONCAT-02", got.status == 204, "204 to PATCH", got)
+            c.demand("CONCAT-02", got.status == 204, "204 to PATCH", got)
 
 
 @check("CONCAT-04", "CONCAT-05", "CONCAT-06", "CONCAT-14", "CONCAT-17")
 def parts_are_joined(c: Probe) -> None:
-    first, second = part(c, HELLO), part(c, WORLD)
-    for urls, data in (([first, second], HELLO + WORLD), ([second, first], WORLD + HELLO)):
-        answer = final(c, urls)
-        if answer.status in (403, 404, 410) and urls[0] == second:
-            c.say("CONCAT-06", Verdict.INFO, "201 once more",
-                  f"{answer.status}: parts are used up")  # fmt: skip
-            return
+    for is_turned, data in ((False, HELLO + WORLD), (True, WORLD + HELLO)):
+        # New parts each time: they may be used up.
+        urls = [part(c, HELLO), part(c, WORLD)]
+        answer = final(c, urls[::-1] if is_turned else urls)
         created = answer.status == 201 and "location" in answer
         c.demand("CONCAT-04", created, "201 with Location", answer)
         url = c.created(answer)
         head = c.hd(url)
-        c.expect("CONCAT-17", head.get("upload-length") == "11", "Upload-Length: 11 at once", head)
+        c.expect("CONCAT-17", "upload-length" in head, "Upload-Length at once", head)
         ok = is_joined(c, url)
         head = c.hd(url)
         c.expect("CONCAT-14", ok, "Upload-Offset and Upload-Length, equal", head)
@@ -93,14 +107,19 @@ def unfinished_parts(c: Probe) -> None:
 
 @check("CONCAT-10")
 def metadata_of_parts_is_not_that_of_the_whole(c: Probe) -> None:
-    urls = [part(c, HELLO, {"Upload-Metadata": "a YQ=="}), part(c, WORLD)]
     for sent in ({}, {"Upload-Metadata": "b Yg=="}):
+        urls = [part(c, HELLO, {"Upload-Metadata": "a YQ=="}), part(c, WORLD)]
         answer = final(c, urls, sent)
         if answer.status != 201:
             c.give_up(f"the parts are not joined: {answer}")
         head = c.hd(c.created(answer))
-        expected = pairs_in(sent.get("Upload-Metadata"))
-        c.expect("CONCAT-10", pairs_in(head.get("upload-metadata")) == expected,
+        if head.status not in SUCCESS:
+            c.give_up(f"HEAD of the final upload was answered {head}")
+        try:
+            ok = pairs_in(head.get("upload-metadata")) == pairs_in(sent.get("Upload-Metadata"))
+        except ValueError:
+            ok = False
+        c.expect("CONCAT-10", ok,
                  "just the metadata of the final upload" if sent else "no metadata", head,
                  probe="parts with metadata")  # fmt: skip
 
@@ -128,24 +147,28 @@ def parts_afterwards(c: Probe) -> None:
 
 @check("CONCAT-13")
 def a_final_upload_takes_no_bytes(c: Probe) -> None:
-    urls = [part(c, HELLO), part(c, WORLD)]
-    url = joined_upload(c, urls)
+    parts = [(part(c, data), data) for data in (HELLO, WORLD)]
+    url = joined_upload(c, [each for each, _ in parts])
+    stay = [(each, data, is_served(c, each, data)) for each, data in parts
+            if c.hd(each).status in SUCCESS]  # fmt: skip
     for body in (b"x", b""):
         answer = c.request("PATCH", url, patch_headers(11, len(body)), body)
         c.status("CONCAT-13", answer, (403,), probe=f"PATCH at 11 with {len(body)} bytes")
     c.intact("CONCAT-13", url, 11, probe="the final upload")
     c.content("CONCAT-13", url, HELLO + WORLD)
-    if c.hd(urls[0]).status in SUCCESS:
-        c.intact("CONCAT-13", urls[0], 5, probe="a part of it")
+    for each, data, had_content in stay:
+        c.intact("CONCAT-13", each, len(data), probe="a part of it")
+        if had_content:
+            c.content("CONCAT-13", each, data, probe="a part of it")
 
 
 @check("CONCAT-18")
 def upload_concat_as_it_was_sent(c: Probe) -> None:
-    urls = [part(c, HELLO), part(c, WORLD)]
-    head = c.hd(urls[0])
-    value = head.get("upload-concat")
-    c.expect("CONCAT-18", value == "partial", "Upload-Concat: partial", head)
-    for form in (urls, [request_target(url) for url in urls]):
+    head = c.hd(part(c, HELLO))
+    c.expect("CONCAT-18", head.get("upload-concat") == "partial", "Upload-Concat: partial", head)
+    for is_path in (False, True):
+        urls = [part(c, HELLO), part(c, WORLD)]
+        form = [request_target(url) for url in urls] if is_path else urls
         sent = joined(form)["Upload-Concat"]
         answer = final(c, form)
         if answer.status != 201:
@@ -159,8 +182,11 @@ def upload_concat_as_it_was_sent(c: Probe) -> None:
 
 
 def _targets(c: Probe, value: str) -> list[str]:
-    """The absolute URLs that the header names."""
-    return [c.target.resolve(each) for each in value.removeprefix("final;").split()]
+    """The absolute URLs that the header names; none where one is no URL."""
+    try:
+        return [c.target.resolve(each) for each in value.removeprefix("final;").split()]
+    except ValueError:
+        return []
 
 
 @check("CONCAT-19")
@@ -173,7 +199,9 @@ def values_that_are_none(c: Probe) -> None:
         probe = f"Upload-Concat: {value}"
         c.expect("CONCAT-19", answer.status not in SUCCESS, "400", answer, probe=probe)
         if answer.status not in SUCCESS:
-            c.status("CONCAT-19", answer, (400,), warns=CLIENT_ERRORS, probe=probe)
+            # A comma is a relative URL too, of an upload that does not exist.
+            passes = (400, 404) if value == "final;," else (400,)
+            c.status("CONCAT-19", answer, passes, warns=CLIENT_ERRORS, probe=probe)
     answer = c.post({"Upload-Concat": f"final; {urls}"})
     c.status("CONCAT-19", answer, (201, 400), warns=CLIENT_ERRORS, probe="a blank behind final;")
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conformance.check import Check, checks
 from conformance.cli import chosen_rows
@@ -20,6 +21,11 @@ from conformance.target import Target
 from conformance.verdict import Verdict
 from tests.conformance.mutants import Mutant, mutants
 from tests.conformance.tiny import Tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def judged(server: Tiny, row: str | None, *, jobs: int = 2) -> Report:
     needs = requirements()[row].needs if row is not None else frozenset[str]()
     target = InProcess(
         server.url,
-        timeout=5.0,
+        timeout=3.0,
         is_slow="slow" in needs,
         max_stall=10.0,
         max_wait=10.0,
@@ -80,11 +86,12 @@ def judged(server: Tiny, row: str | None, *, jobs: int = 2) -> Report:
 
 
 def _checks_of(row: str | None) -> list[Check]:
-    """Those that judge the row; all quick ones where it is judged by the answers to all."""
+    """Those that judge the row; others as well where it is judged by the answers to all."""
     found = [each for each in checks().values() if row is None or row in each.rows]
-    if not any(each.is_summary for each in found):
+    if row is None or not any(each.is_summary for each in found):
         return found
-    return [each for each in checks().values() if each in found or not each.is_alone]
+    seen = ("CORE-HEAD", "CORE-VER", "CREATE")
+    return [each for each in checks().values() if each in found or each.group in seen]
 
 
 def main() -> int:
@@ -99,9 +106,13 @@ def main() -> int:
         for each in chosen:
             print(f"{each.row:14} {each.name:40} {each.fault}")
         return 0
-    with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(lambda each: examine(each, with_kin=options.kin), chosen))
-    return told(outcomes, rows)
+    return told(examine_all(chosen, with_kin=options.kin), rows)
+
+
+def examine_all(chosen: Iterable[Mutant], *, with_kin: bool = False) -> list[Outcome]:
+    """Several at once, as most of it is waiting."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda each: examine(each, with_kin=with_kin), chosen))
 
 
 def told(outcomes: list[Outcome], rows: set[str]) -> int:

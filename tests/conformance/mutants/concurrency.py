@@ -63,6 +63,24 @@ class SecondOverwrites(_WritesAtTheEnd):
 
 
 @mutant("ROB-CONC-09")
+class LastPatchIsRepeatable(Tiny):
+    """A PATCH that would end where the finished upload ends is taken for a repetition, and is a
+    success, whatever its bytes.
+    """
+
+    def check_offset(self, upload: Upload, offset: int) -> None:
+        if not upload.is_finished:
+            super().check_offset(upload, offset)
+
+    def append(self, request: Request, upload: Upload, length: int | None) -> None:
+        if upload.is_finished and request.body.length:
+            while request.body.read():
+                """Thrown away: it is there already."""
+            return
+        super().append(request, upload, length)
+
+
+@mutant("ROB-CONC-09")
 class CompletedTwice(_WritesAtTheEnd):
     """Two PATCHes complete one upload."""
 
@@ -75,7 +93,7 @@ class BytesInterleave(_NoTurns):
         while piece := request.body.read():
             for start in range(0, len(piece), 4096):
                 self.store(upload, piece[start : start + 4096][: upload_room(upload)])
-                time.sleep(0.001)
+                time.sleep(0.01)
 
 
 def upload_room(upload: Upload) -> int:
@@ -148,6 +166,24 @@ class LateBytesAreStored(_NoTurns):
             with self.guard:
                 upload.data[position : position + len(piece)] = piece
             position += len(piece)
+
+
+@mutant("ROB-CONC-05")
+class LateBytesCountAsNew(_NoTurns):
+    """What comes is added at the end, whoever sent it, until the upload is full."""
+
+    def append_as_it_comes(self, request: Request, upload: Upload, room: int) -> None:
+        while piece := request.body.read():
+            self.store(upload, piece[: upload_room(upload)])
+
+
+@mutant("ROB-CONC-05")
+class LengthGrows(_NoTurns):
+    """The older PATCH still has room for its announced bytes, and the upload grows by them."""
+
+    def append_as_it_comes(self, request: Request, upload: Upload, room: int) -> None:
+        super().append_as_it_comes(request, upload, room)
+        upload.length = max(upload.length or 0, upload.offset)
 
 
 @mutant("ROB-CONC-06")

@@ -157,6 +157,8 @@ class StoresWhatIsNoChunk(Tiny):
 
 class _NoExtensions(ChunkedBody):
     def chunk_size(self) -> int:
+        while b"\n" not in self.stream.buffer:
+            self.stream.more(self.is_stopped)
         if b";" in self.stream.buffer.partition(b"\r")[0]:
             raise Refused(400, "No good chunk size.", closes=True)
         return super().chunk_size()

@@ -35,6 +35,38 @@ class EndedWithWords(Tiny):
         return Response(200, body=b"gone\n")
 
 
+class _WordsBehind(Connection):
+    """Puts a body behind every 204 to DELETE."""
+
+    def encoded(self, request: Request | None, response: Response) -> bytes:
+        answer = super().encoded(request, response)
+        if request is None or request.method != "DELETE" or response.status != 204:
+            return answer
+        return answer.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\ngone\n")
+
+
+@mutant("TERM-02")
+class WordsBehindNoContent(Tiny):
+    """A 204 to DELETE comes with a sentence."""
+
+    connection_class = _WordsBehind
+
+
+@mutant("TERM-03")
+class RoomStaysTaken(Tiny):
+    """What an upload has announced counts towards a quota, and goes on to when it is ended."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.taken = 0
+
+    def keep(self, upload: Upload) -> None:
+        self.taken += upload.length or 0
+        if self.taken > 50 * 2**20:
+            raise Refused(507, "There is no room.")
+        super().keep(upload)
+
+
 @mutant("TERM-05")
 class FinishedStays(Tiny):
     """A finished upload cannot be ended."""
@@ -53,6 +85,27 @@ class EndedUploadIsForbidden(Tiny):
         if self.id_of(request.path) and self.id_of(request.path) not in self.uploads:
             raise Refused(403, "No.")
         return super().upload_of(request)
+
+
+@mutant("TERM-04")
+class BytesOfEndedUploadStay(Tiny):
+    """DELETE forgets the upload, and GET still finds its bytes."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.left: dict[str, Upload] = {}
+
+    def delete(self, request: Request) -> Response:
+        upload = self.upload_of(request)
+        response = super().delete(request)
+        self.left[upload.id] = upload
+        return response
+
+    def get(self, request: Request) -> Response:
+        found = self.left.get(self.id_of(request.path))
+        if found is not None and found.is_finished:
+            return Response(200, body=bytes(found.data))
+        return super().get(request)
 
 
 @mutant("TERM-06")
