@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.http2 import speaks_http2
-from conformance.target import request_target
+from conformance.target import UsageError, request_target
 from conformance.wire import Answer, BadAnswer, ConnectionEnded
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def _tried(target: Target, found: Discovery) -> frozenset[str]:
         holds.add("cors")
     if target.url.startswith("https:") and target.unix is None and speaks_http2(target):
         holds.add("tls-h2")
-    with suppress(Unreachable):
+    # A Location that leads nowhere is a matter of the row that judges it.
+    with suppress(Unreachable, UsageError, ValueError):
         if _serves_content(target, found):
             holds.add("get")
     return frozenset(holds)

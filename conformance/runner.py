@@ -151,6 +151,9 @@ class Runner:
             """It has said what it had to say."""
         except Unverifiable as reason:
             outcome.trouble = str(reason)
+        except ValueError as error:
+            # As of a Location that is no URL: a matter of the row that judges it.
+            outcome.trouble = f"what came could not be read: {error}"
         except (ConnectionEnded, BadAnswer, OSError, UsageError) as error:
             self._blame(probe, error)
         with self._lock:

@@ -223,7 +223,8 @@ def no_torn_part_is_joined(c: Probe) -> None:
     offset = c.off(url)
     if offset is not None and offset < size:
         c.sent(url, offset, data[offset:])
-    is_joined(c, whole, within=10.0)
+    if not is_joined(c, whole, within=10.0):
+        c.give_up(f"the parts have not been joined: {c.hd(whole)}")
     answer = c.hd(whole)
     length = len(HELLO) + size
     ok = answer.get("upload-offset") == str(length)

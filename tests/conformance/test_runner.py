@@ -163,6 +163,18 @@ def test_a_server_that_refuses_strangers_is_not_judged() -> None:
         assert run(target, HARMLESS[0]).rows["CORE-HEAD-01"].verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("location", ["http://[x", "http://127.0.0.1:99999/x"])
+def test_a_location_that_is_no_url_does_not_end_the_run(location: str) -> None:
+    class Lost(Tiny):
+        def create(self, request: Request) -> Response:
+            return super().create(request).set("Location", location)
+
+    with Lost() as server:
+        target = Target(server.url, timeout=2)
+        report = run(target, HARMLESS[0])
+    assert report.rows["CORE-HEAD-01"].verdict is Verdict.UNVERIFIABLE
+
+
 def test_no_server_at_all() -> None:
     with pytest.raises(Unreachable):
         discover(Target("http://127.0.0.1:1/files/"))
