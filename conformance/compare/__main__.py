@@ -57,13 +57,13 @@ def main() -> int:
     if unknown := wanted - set(NAMES.values()):
         sys.exit(f"no {', '.join(sorted(unknown))}; there are {', '.join(NAMES.values())}")
     chosen = [SERVERS[name] for name, shown in NAMES.items() if shown in wanted]
-    columns = [examine(server, options.dir) for server in install(chosen)]
     known = {each.name: each for each in read(results)} if results.exists() else {}
-    known.update({each.name: each for each in columns})
-    columns = [known[name] for name in NAMES.values() if name in known]
     results.parent.mkdir(parents=True, exist_ok=True)
-    write(results, columns)
-    return _draw(columns)
+    for server in install(chosen):
+        known[NAMES[server.name]] = examine(server, options.dir)
+        # After each, as a whole run takes minutes.
+        write(results, [known[name] for name in NAMES.values() if name in known])
+    return _draw(read(results))
 
 
 def examine(server: Server, directory: Path) -> Column:
