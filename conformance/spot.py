@@ -6,15 +6,17 @@ The shape of URLs is the server's choice; what is asked here must show nothing w
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from conformance.discovery import VERSION
-from conformance.hearing import NoAnswer, heard, plain_upload
+from conformance.hearing import heard, plain_upload
 from conformance.probe import CLIENT_ERRORS, SUCCESS
 from conformance.target import request_target
 from conformance.tus import offset_of, patch_headers
+from conformance.verdict import Verdict
 from conformance.wire import Answer
 
 if TYPE_CHECKING:
@@ -63,6 +65,15 @@ def spot_of(c: Probe, url: str) -> Spot:
     return Spot(*found.groups())
 
 
+def named_by_path(c: Probe, spot: Spot) -> Spot:
+    """Raises Unverifiable where it is the query that tells uploads apart: other names in the path
+    would show nothing then.
+    """
+    if "?" in spot.tail and spot_of(c, c.mk(len(DATA))).id == spot.id:
+        c.give_up(f"uploads are told apart by the query alone: {spot.url}")
+    return spot
+
+
 def standing(c: Probe, offset: int = 0) -> Spot:
     """An upload of 10 bytes, the first of `DATA` sent. Raises Unverifiable where HEAD does not tell
     where it stands: what other URLs lead to would show nothing then.
@@ -89,16 +100,41 @@ def still_stands(c: Probe, row: str, url: str, offset: int, probe: str) -> None:
 
 def asked(
     c: Probe, row: str, method: str, url: str, body: bytes = b"", *, offset: int = 0
-) -> Answer:
-    """A PATCH is one at this offset. Silence, and an end of the connection, break the row."""
+) -> Answer | None:
+    """A PATCH is one at this offset. Silence breaks the row; None for a connection that is closed
+    by a server which lives on, as some do with what is malformed.
+    """
     headers = patch_headers(offset, len(body)) if method == "PATCH" else VERSION
     with c.wire(url) as wire:
         wire.try_send(c.head(method, url, headers) + body)
         got = heard(wire, method)
-    if isinstance(got, NoAnswer):
-        c.demand(row, False, "an answer", got, probe=f"{method} {shown(request_target(url))}")
-    assert isinstance(got, Answer)
-    return got
+    if isinstance(got, Answer):
+        return got
+    probe = f"{method} {shown(request_target(url))}"
+    if got.is_end and c.is_live():
+        c.say(row, Verdict.WARN, "an answer", got, probe=probe)
+    else:
+        c.demand(row, False, "an answer", got, probe=probe)
+    return None
+
+
+def is_for_all(c: Probe, row: str, spot: Spot, method: str, path: str, answer: Answer) -> bool:
+    """Whether a URL of the same form that names nothing at all, or the folder, gets such an answer
+    too, like the page that some applications have for whatever is asked.
+    """
+    if method not in ("HEAD", "GET") or "upload-offset" in answer:
+        return False
+    token = secrets.token_hex(16)
+    form = path.replace(spot.id, token).replace("passwd", token).replace("win.ini", token)
+    for other in (token if form == path else form, ""):
+        known = asked(c, row, method, spot.named(other))
+        if known is not None and _kind(known) == _kind(answer):
+            return True
+    return False
+
+
+def _kind(answer: Answer) -> tuple[int, str | None]:
+    return answer.status, answer.get("content-type")
 
 
 def refusals(method: str) -> tuple[int, ...]:

@@ -295,6 +295,27 @@ class HeadShowsUnverified(Tiny):
             raise Refused(460, "The digest is another.")
 
 
+@mutant("CHK-21")
+class HeadShowsUntilItMismatches(HeadShowsUnverified):
+    """Bytes are counted while they come; a prefix stays, and a whole body that does not match is
+    taken back.
+    """
+
+    def append_verified(
+        self,
+        request: Request,
+        upload: Upload,
+        length: int | None,
+        room: int,
+        digests: Digests,
+    ) -> None:
+        before = upload.offset
+        self.append_as_it_comes(request, upload, room)
+        if any(self.computed(name, bytes(upload.data[before:])) != each for name, each in digests):
+            del upload.data[before:]
+            raise Refused(460, "The digest is another.")
+
+
 def decoded(text: str) -> bytes:
     """Base64 as lenient parsers take it."""
     try:

@@ -9,6 +9,7 @@ from posixpath import join, normpath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_to_bytes
 
+from conformance.verdict import Verdict
 from tests.conformance.mutants import mutant
 from tests.conformance.mutants.metadata_safety import values
 from tests.conformance.tiny import Refused, Response, Tiny
@@ -347,7 +348,7 @@ class TypeOfContent(Shows):
         return "text/html" if bytes(upload.data).startswith(b"<!DOCTYPE html") else ""
 
 
-@mutant("ROB-SEC-08")
+@mutant("ROB-SEC-08", Verdict.WARN)
 class BrowserMayGuess(Tiny):
     """Does not keep browsers from guessing the type."""
 
