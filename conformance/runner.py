@@ -205,8 +205,12 @@ class Runner:
         """All falls count as one fault, and not for the rows that were at work."""
         if row != FALLS or not self._falls:
             return []
-        got = f"it went down in {', '.join(dict.fromkeys(self._falls))}"
-        return [Finding(row, Verdict.FAIL, "runner", expected="a server that stays up", got=got)]
+        got = f"it no longer answered after {', '.join(dict.fromkeys(self._falls))}"
+        return [
+            Finding(
+                row, Verdict.FAIL, "runner", expected="a server that goes on answering", got=got
+            )
+        ]
 
 
 _REASONS = {
