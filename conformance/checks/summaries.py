@@ -13,6 +13,7 @@ from conformance.verdict import Unverifiable
 
 if TYPE_CHECKING:
     from conformance.probe import Probe
+    from conformance.wire import Answer
 
 _LEAKS = re.compile(
     rb"Traceback \(most recent|goroutine \d|/site-packages/|node_modules"
@@ -41,10 +42,17 @@ def numbers_are_numbers(c: Probe) -> None:
 def no_server_errors(c: Probe) -> None:
     if not c.seen:
         c.give_up("no other check has run")
-    errors = [each for each in c.seen if each.answer.status in (500, 502, 503, 504)]
+    errors = [each for each in c.seen if _is_error(each.answer)]
     got = errors[0].answer if errors else f"{len(c.seen)} answers"
     probe = f"{len(errors)} of them, the first in {errors[0].check}" if errors else ""
     c.expect("ROB-SEC-09", not errors, "no 500, 502, 503 or 504 in the whole run", got, probe=probe)
+
+
+def _is_error(answer: Answer) -> bool:
+    """A 503 that says when to come again is no failure but an answer."""
+    if answer.status == 503:
+        return "retry-after" not in answer
+    return answer.status in (500, 502, 504)
 
 
 @check("ROB-SEC-07", summary=True)

@@ -50,6 +50,18 @@ class RefusalIsPage(Tiny):
 
 
 @mutant("ROB-SEC-09")
+class MissingNumberIsUnavailable(Tiny):
+    """A number that is missing is answered as if the server were overloaded, for how long it does
+    not say.
+    """
+
+    def number(self, request: Request, name: str) -> int:
+        if name.lower() not in request:
+            raise Refused(503, "Service Unavailable")
+        return super().number(request, name)
+
+
+@mutant("ROB-SEC-09")
 class MissingNumberIsServerError(Tiny):
     """A number that is missing is a server error."""
 
