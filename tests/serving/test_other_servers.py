@@ -102,12 +102,13 @@ class Remote:
     client: httpx.Client
 
     def post(self, headers: dict[str, str]) -> httpx.Response:
-        """A creation without a body. It ends with its head, as browsers send it: the empty frame
-        that httpx sends behind a `Content-Length: 0` may come after the answer, and that ends the
-        whole connection in hypercorn (https://github.com/pgjones/hypercorn/issues/329).
+        """A creation without a body. To hypercorn it ends with its head, as browsers send it: the
+        empty frame that httpx sends behind a `Content-Length: 0` may come after the answer, and
+        that ends the whole connection (https://github.com/pgjones/hypercorn/issues/329).
         """
         request = self.client.build_request("POST", self.creation, headers=headers)
-        del request.headers["Content-Length"]
+        if self.kind.command is _hypercorn_tls:
+            del request.headers["Content-Length"]
         return self.client.send(request)
 
     def create(self, length: int) -> str:
