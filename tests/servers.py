@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tusserver.events.base import Event
+    from tusserver.policy.access import Check
 
 
 class ThreadServer:
@@ -86,11 +87,17 @@ def running(app: ASGIApp, **options: Any) -> Iterator[ThreadServer]:
 
 @contextmanager
 def serving(
-    upload_dir: Path, *, events: list[Event] | None = None, **settings: Any
+    upload_dir: Path,
+    *,
+    events: list[Event] | None = None,
+    check: Check | None = None,
+    **settings: Any,
 ) -> Iterator[Tus]:
     """A whole tusserver in a thread, with these settings."""
     listener = None if events is None else events.append
-    app = create_app(upload_dir=upload_dir, listener=listener, access_log=False, **settings)
+    app = create_app(
+        upload_dir=upload_dir, listener=listener, check=check, access_log=False, **settings
+    )
     with running(app) as server:
         yield Tus(server.address, settings.get("base_path", "/files/"))
 

@@ -266,7 +266,7 @@ async def test_idle_uploads_are_synced_by_themselves(
 ) -> None:
     monkeypatch.setattr(sweeper_module, "SYNC_INTERVAL", 0.01)
     await server.upload("a", b"hello", 10)
-    server.uploads._unsynced.add("a" * 32)
+    server.uploads.keeper._unsynced.add("a" * 32)
     running = asyncio.create_task(server.sweeper.run(None))
     while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
         await asyncio.sleep(0.01)
@@ -344,7 +344,7 @@ async def test_idle_uploads_are_synced_while_a_sweep_takes_long(
     await server.upload("a", b"hello", 10)
     running = asyncio.create_task(server.sweeper.run(0.01))
     await asyncio.wait_for(began.wait(), 5)
-    server.uploads._unsynced.add("a" * 32)
+    server.uploads.keeper._unsynced.add("a" * 32)
     while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
         await asyncio.sleep(0.01)
     running.cancel()
@@ -361,7 +361,7 @@ async def test_housekeeping_outlives_any_failure(
             raise failure
         rounds.set()
 
-    monkeypatch.setattr(server.uploads, "sync_idle", sync_idle)
+    monkeypatch.setattr(server.uploads.keeper, "sync_idle", sync_idle)
     running = asyncio.create_task(server.sweeper.run(0.01))
     await asyncio.wait_for(rounds.wait(), 5)
     running.cancel()

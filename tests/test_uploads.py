@@ -339,25 +339,25 @@ async def test_idle_syncs_skip_what_is_gone_and_report_what_fails(
     setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await append(setting.store, an_upload(), ScriptedBody(b"hello"))
-    setting.uploads._unsynced |= {ID, "b" * 32}
+    setting.uploads.keeper._unsynced |= {ID, "b" * 32}
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", FailingDisk(os.fdatasync, errno.EIO))
-        await setting.uploads.sync_idle()
+        await setting.uploads.keeper.sync_idle()
     assert f"the upload {ID} could not be synced" in caplog.text
     lock = await setting.uploads.locker.acquire(ID, 0)
-    setting.uploads._unsynced.add(ID)
-    await setting.uploads.sync_idle()
+    setting.uploads.keeper._unsynced.add(ID)
+    await setting.uploads.keeper.sync_idle()
     assert not lock.release_requested
     await lock.release()
     await append(setting.store, an_upload(), ScriptedBody(b"wor"))
-    await setting.uploads.sync_idle()
+    await setting.uploads.keeper.sync_idle()
     assert record(setting.root)["tusserver"]["synced"]["offset"] == 3
-    assert setting.uploads._unsynced == set()
+    assert setting.uploads.keeper._unsynced == set()
 
 
 async def test_only_what_is_due_expires(setting: Setting) -> None:
-    assert not await setting.uploads.expire(ID)
-    assert not await setting.uploads.expire("b" * 32)
+    assert not await setting.uploads.keeper.expire(ID)
+    assert not await setting.uploads.keeper.expire("b" * 32)
     assert (await setting.store.get(ID)).upload_id == ID
 
 

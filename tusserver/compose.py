@@ -12,6 +12,7 @@ from tusserver.asgi.app import Application, whole_server
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.endpoint import EndpointOptions
 from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
+from tusserver.compose_policy import build_access
 from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import UploadsOptions
 from tusserver.settings import Settings, SettingsError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tusserver.asgi.access import AccessLog
     from tusserver.events.base import Listener
     from tusserver.lock.base import Locker
+    from tusserver.policy.access import AccessControl, Check
 
 _NEVER = 365 * 86400.0
 """Seconds that stand for no time-out at all."""
@@ -42,7 +44,7 @@ class TusApp(Application):
 
     Takes the fields of `Settings` by name, or a whole `Settings`. Those that concern a process of
     its own (where to listen, logging, workers) have no effect here. `listener` hears of every
-    event.
+    event; `check` says who is asking (see `tusserver.policy.access`).
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class TusApp(Application):
         *,
         listener: Listener | None = None,
         on_access: AccessLog = log_access,
+        check: Check | None = None,
         **fields: Any,
     ) -> None:
         """Raises SettingsError."""
         settings = settings or Settings.of(**fields)
         uploads = build_uploads(settings, listener)
-        options = _endpoint_options(settings, on_access)
+        access = build_access(settings, check)
+        options = _endpoint_options(settings, on_access, access)
         super().__init__(uploads, options, _seconds(settings.sweep_interval))
 
 
@@ -65,11 +69,12 @@ def create_app(
     *,
     listener: Listener | None = None,
     on_access: AccessLog = log_access,
+    check: Check | None = None,
     **fields: Any,
 ) -> Starlette:
     """A whole server as a Starlette application; uploads at `base_path`. Raises SettingsError."""
     settings = settings or Settings.of(**fields)
-    app = TusApp(settings, listener=listener, on_access=on_access)
+    app = TusApp(settings, listener=listener, on_access=on_access, check=check)
     return whole_server(app, settings.base_path)
 
 
@@ -110,7 +115,9 @@ def _build_locker(settings: Settings) -> Locker:
     raise SettingsError("locks between processes need Linux; use --lock memory and one worker")
 
 
-def _endpoint_options(settings: Settings, on_access: AccessLog) -> EndpointOptions:
+def _endpoint_options(
+    settings: Settings, on_access: AccessLog, access: AccessControl | None
+) -> EndpointOptions:
     try:
         cors = None if settings.disable_cors else _cors(settings)
     except ValueError as error:
@@ -127,6 +134,7 @@ def _endpoint_options(settings: Settings, on_access: AccessLog) -> EndpointOptio
         full_location=settings.location == "url",
         idle_timeout=_seconds(settings.network_timeout) or _NEVER,
         access_log=on_access if settings.access_log else None,
+        access=access,
     )
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tusserver.protocol import capabilities as names
 from tusserver.protocol.capabilities import Capabilities
 from tusserver.store.base import ConcatenatingStore, Store, TerminatingStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tusserver.admission import Admission
+    from tusserver.finishing import FinishStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +24,35 @@ class UploadsOptions:
 
     `expires_after` is how long an unfinished upload is kept after its last byte, `retain_finished`
     how long a finished one. `lock_wait` is for how many seconds a request waits for a lock whose
-    holder was asked to let go. `fan_out` is how many folders deep the ids of new uploads lie.
+    holder was asked to let go, `finish_wait` the same for a finish under way. `fan_out` is how many
+    folders deep the ids of new uploads lie.
     """
 
     max_size: int | None = None
     expires_after: timedelta | None = timedelta(hours=24)
     retain_finished: timedelta | None = None
     lock_wait: float = 5.0
+    finish_wait: float = 30.0
     termination: bool = True
     concatenation: bool = True
     download: bool = True
     fan_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a site does with uploads besides storing them.
+
+    `steps` finish a complete upload, in this order; clients are kept waiting unless it
+    `finishes_in_background`. `on_step` hears of every point in a finish after which a crash could
+    come. A finish that could not be made is tried again after `retry` seconds.
+    """
+
+    admission: Admission | None = None
+    steps: tuple[FinishStep, ...] = ()
+    finishes_in_background: bool = False
+    on_step: Callable[[str], None] = lambda name: None
+    retry: float = 30.0
 
 
 _ID_BYTES = 16

@@ -103,7 +103,12 @@ class _Pass:
                 yield Surveyed(1, (upload_id,))
 
     def _wants(self, upload: Upload) -> bool:
-        return not upload.is_settled or upload.is_pending or self._uploads.is_over(upload)
+        return (
+            not upload.is_settled
+            or upload.is_pending
+            or self._uploads.keeper.is_over(upload)
+            or self._uploads.finisher.is_unfinished(upload)
+        )
 
     async def _survived(self, upload_id: str, work: Awaitable[None]) -> None:
         """One upload that the system does not let us read or remove must not keep all others
@@ -122,9 +127,11 @@ class _Pass:
             # Looking also settles what a crash left, and starts the joining of a final upload that
             # is due.
             upload = await self._uploads.view(upload_id)
-            if not await self._uploads.is_due(upload):
+            if self._uploads.finisher.is_unfinished(upload) and not self._dry_run:
+                await self._uploads.finisher.carry_on(upload_id)
+            if not await self._uploads.keeper.is_due(upload):
                 return
-            if self._dry_run or await self._uploads.expire(upload_id):
+            if self._dry_run or await self._uploads.keeper.expire(upload_id):
                 self.report.expired.append(upload_id)
                 self.again.discard(upload_id)
             else:
@@ -191,14 +198,16 @@ class Sweeper:
         while True:
             await asyncio.sleep(interval)
             try:
-                await self._uploads.sync_idle()
+                await self._uploads.keeper.sync_idle()
             except Exception:
                 # Whatever it was, the next round comes: nothing else would start this task again.
                 _logger.exception("idle uploads could not be synced; it is tried again")
 
     async def _keep_sweeping(self, interval: float) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() + min(_FIRST_SWEEP, interval)
+        # What a crash has left of the finish of uploads is carried on at once.
+        first = 0.0 if self._uploads.finisher.has_steps else _FIRST_SWEEP
+        due = loop.time() + min(first, interval)
         while True:
             await asyncio.sleep(due - loop.time())
             due = loop.time() + interval

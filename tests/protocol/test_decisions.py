@@ -34,6 +34,7 @@ from tusserver.protocol.errors import (
     UploadSizeExceeded,
 )
 from tusserver.protocol.grammar import MAX_INTEGER
+from tusserver.protocol.refusals import KindNotAllowed
 from tusserver.protocol.termination import Terminate
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.protocol.urls import UploadUrls
@@ -246,6 +247,7 @@ BROKEN: dict[Outcome, type[TusError]] = {
     Outcome.SHUTDOWN: ServerShutdown,
     Outcome.MALFORMED: MalformedBody,
     Outcome.CANCELLED: ServerShutdown,
+    Outcome.REFUSED: KindNotAllowed,
 }
 
 

@@ -35,6 +35,7 @@ class Application:
     ) -> None:
         self.uploads = uploads
         self._endpoint = TusEndpoint(uploads, options)
+        self._access = options.access
         self._sweep_interval = sweep_interval
         self._starting: asyncio.Lock | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -63,6 +64,8 @@ class Application:
         # A lock belongs to the event loop in which it was waited for; the next start may be in
         # another one.
         self._starting = None
+        if self._access is not None:
+            await self._access.close()
         await self.uploads.close()
 
     @asynccontextmanager

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tusserver.asgi.answer import Responder
-    from tusserver.asgi.body import RequestExtension
     from tusserver.protocol.download import Download
     from tusserver.uploads import Uploads
 
@@ -15,7 +14,6 @@ async def send_download(
     request: Download,
     uploads: Uploads,
     responder: Responder,
-    extension: RequestExtension | None,
 ) -> None:
     """Answers a GET. Raises UploadNotFound, UploadGone; never holds a lock, since finished bytes do
     not change.
@@ -28,7 +26,7 @@ async def send_download(
     await responder.start(reply, content_length=span.end - span.start)
     buffers = uploads.store.read(upload, span.start, span.end)
     async for buffer in buffers:
-        if extension is not None and extension.is_gone:
+        if responder.extension is not None and responder.extension.is_gone:
             break
         await responder.send({"type": "http.response.body", "body": buffer, "more_body": True})
     await responder.send({"type": "http.response.body", "body": b""})

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from functools import partial as bind
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
@@ -19,10 +20,13 @@ from tusserver.asgi.body import body_of, request_extension
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.download import send_download
 from tusserver.asgi.proxy import Client, TrustedProxies
+from tusserver.policy.access import AccessControl, Inquiry
+from tusserver.protocol.access import Caller, Verb
 from tusserver.protocol.core import Head, Options, Patch
 from tusserver.protocol.creation import Create
 from tusserver.protocol.download import Download
 from tusserver.protocol.errors import TusError
+from tusserver.protocol.refusals import Forbidden
 from tusserver.protocol.request import RawRequest, Request, parse
 from tusserver.protocol.termination import Terminate
 from tusserver.protocol.urls import UploadUrls, is_host
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tusserver.asgi.access import AccessLog
+    from tusserver.protocol.capabilities import Capabilities
     from tusserver.sections import RequestBody
     from tusserver.uploads import Uploads
 
@@ -43,7 +48,7 @@ class EndpointOptions:
     seconds.
 
     `full_location`: `Location` is a full URL (with the host that the client named) instead of an
-    absolute path.
+    absolute path. `access` None: everybody may do everything.
     """
 
     cors: Cors | None = field(default_factory=Cors)
@@ -51,6 +56,7 @@ class EndpointOptions:
     full_location: bool = False
     idle_timeout: float = 60.0
     access_log: AccessLog | None = None
+    access: AccessControl | None = None
 
 
 class TusEndpoint:
@@ -102,14 +108,29 @@ class TusEndpoint:
         extension = responder.extension
         has_trailers = extension is not None and not client.is_proxied
         capabilities = self._capabilities_with_trailers if has_trailers else self._capabilities
+        target = path_below_root(scope).removeprefix("/")
+        caller = await self._identify(scope, target)
         raw = RawRequest(
             method=scope["method"],
-            target=path_below_root(scope).removeprefix("/"),
+            target=target,
             headers=scope["headers"],
             http_version=scope.get("http_version", "1.1"),
-            urls=self._urls(scope, client),
+            urls=self._urls(scope, client, caller),
         )
         request: Request = parse(raw, capabilities)
+        if caller is not None:
+            await self._authorize(caller, request)
+        await self._perform(request, capabilities, caller, scope, receive, responder)
+
+    async def _perform(
+        self,
+        request: Request,
+        capabilities: Capabilities,
+        caller: Caller | None,
+        scope: Scope,
+        receive: Receive,
+        responder: Responder,
+    ) -> None:
         uploads = self._uploads
         match request:
             case Options():
@@ -119,11 +140,12 @@ class TusEndpoint:
             case Patch():
                 reply = await uploads.append(request, self._body(scope, receive), capabilities)
             case Create():
-                reply = await uploads.create(request, self._body(scope, receive), capabilities)
+                body = self._body(scope, receive)
+                reply = await uploads.create(request, body, capabilities, caller)
             case Terminate():
                 reply = await uploads.terminate(request)
             case Download():
-                return await send_download(request, uploads, responder, extension)
+                return await send_download(request, uploads, responder)
             case _:
                 assert_never(request)
         await responder.reply(reply)
@@ -131,11 +153,48 @@ class TusEndpoint:
     def _body(self, scope: Scope, receive: Receive) -> RequestBody:
         return body_of(scope, receive, self._options.idle_timeout)
 
-    def _urls(self, scope: Scope, client: Client) -> UploadUrls:
+    async def _identify(self, scope: Scope, target: str) -> Caller | None:
+        """Who is asking; None where nobody is asked, and for OPTIONS, which browsers send without
+        any token.
+        """
+        access = self._options.access
+        if access is None or scope["method"] == "OPTIONS":
+            return None
+        query = scope.get("query_string", b"").decode("latin-1")
+        return await access.identify(Inquiry(scope["method"], target, query, scope["headers"]))
+
+    async def _authorize(self, caller: Caller, request: Request) -> None:
+        """Raises Forbidden; before a byte of the body is read."""
+        match request:
+            case Options():
+                return
+            case Create():
+                if not caller.may_create():
+                    raise Forbidden
+                for upload_id in request.partials or ():
+                    await self._uploads.authorize(caller, Verb.JOIN, upload_id)
+            case Head() | Patch() | Terminate() | Download():
+                await self._uploads.authorize(caller, _VERBS[type(request)], request.upload_id)
+            case _:
+                assert_never(request)
+
+    def _urls(self, scope: Scope, client: Client, caller: Caller | None) -> UploadUrls:
         origin = ""
         if self._options.full_location and is_host(client.host):
             origin = f"{client.scheme}://{client.host}"
-        return _upload_urls(client.prefix + str(scope.get("root_path", "")), origin)
+        urls = _upload_urls(client.prefix + str(scope.get("root_path", "")), origin)
+        access = self._options.access
+        if caller is None or caller.grant is None or access is None:
+            return urls
+        return replace(urls, query=bind(access.sign_location, caller))
+
+
+_VERBS: dict[type[Request], Verb] = {
+    Head: Verb.HEAD,
+    Patch: Verb.PATCH,
+    Terminate: Verb.DELETE,
+    Download: Verb.GET,
+}
 
 
 @lru_cache(maxsize=1024)

@@ -21,10 +21,20 @@ class UploadCreated:
 
 @dataclass(frozen=True, slots=True)
 class UploadFinished:
-    """The last byte is stored, or the final upload is joined.
+    """The last byte is stored, or the final upload is joined, and all that was to be done with it
+    is done.
 
-    Comes once for each upload while the server runs, and not for partial ones.
+    Comes once for each upload while the server runs, and not for partial ones. Where uploads are
+    finished in steps it comes again after a crash that may have lost it, with the same
+    `upload.finish.event_id`.
     """
+
+    upload: Upload
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRefused:
+    """A check has refused the upload for good; `upload.finish` says which, and why."""
 
     upload: Upload
 
@@ -43,6 +53,6 @@ class UploadExpired:
     upload_id: str
 
 
-Event = UploadCreated | UploadFinished | UploadTerminated | UploadExpired
+Event = UploadCreated | UploadFinished | FinishRefused | UploadTerminated | UploadExpired
 Listener = Callable[[Event], None]
 """Called on the event loop after the fact; must return quickly and not raise."""

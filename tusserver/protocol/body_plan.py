@@ -23,6 +23,7 @@ from tusserver.protocol.errors import (
     UploadSizeExceeded,
 )
 from tusserver.protocol.grammar import is_offset_octet_stream, list_tokens, parse_integer
+from tusserver.protocol.refusals import KindNotAllowed
 
 if TYPE_CHECKING:
     from tusserver.protocol.checksum import Checksum
@@ -37,6 +38,7 @@ _REFUSALS: dict[Outcome, type[TusError]] = {
     Outcome.RELEASED: UploadInterrupted,
     Outcome.SHUTDOWN: ServerShutdown,
     Outcome.CANCELLED: ServerShutdown,
+    Outcome.REFUSED: KindNotAllowed,
     Outcome.MALFORMED: MalformedBody,
     # Nobody is left to read this answer; it is what the log shows.
     Outcome.DISCONNECTED: MalformedBody,
@@ -130,4 +132,4 @@ def refuse_broken(upload: Upload, outcome: Outcome) -> None:
     """Raises the refusal that a body which ended badly stands for; it tells the true offset."""
     refusal = _REFUSALS.get(outcome)
     if refusal is not None:
-        raise refusal(headers=[(b"upload-offset", b"%d" % upload.offset)])
+        raise refusal(headers=[(b"upload-offset", b"%d" % upload.shown_offset)])

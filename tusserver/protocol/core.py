@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tusserver.protocol import expiration
+from tusserver.protocol import expiration, finished
 from tusserver.protocol.body_plan import BodyHead, refuse_broken, room_for
-from tusserver.protocol.decision import Append, Outcome, Reply
+from tusserver.protocol.decision import Append, Outcome, Repeat, Reply
 from tusserver.protocol.errors import InvalidUploadLength, ModifyFinal, OffsetMismatch
 from tusserver.protocol.upload import Final, Partial, Upload
 
@@ -43,7 +43,7 @@ class Head(Struct, frozen=True):
     def reply(self, upload: Upload, capabilities: Capabilities, now: datetime) -> Reply:
         """200 with offset, length, metadata. Raises UploadGone."""
         expiration.refuse_expired(upload, capabilities.expires_after, now)
-        headers = [NO_STORE, *self._progress(upload)]
+        headers = [NO_STORE, *self._progress(upload), *finished.headers(upload)]
         if upload.metadata:
             headers.append((b"upload-metadata", upload.metadata.encode("latin-1")))
         if upload.concat is not None:
@@ -54,7 +54,7 @@ class Head(Struct, frozen=True):
         # 'The response MUST NOT contain Upload-Offset' as long as a final upload has not been
         # joined, and its length is not the client's to declare.
         headers: list[Header] = (
-            [] if upload.is_pending else [(b"upload-offset", b"%d" % upload.offset)]
+            [] if upload.is_pending else [(b"upload-offset", b"%d" % upload.shown_offset)]
         )
         if upload.length is not None:
             headers.append((b"upload-length", b"%d" % upload.length))
@@ -81,20 +81,30 @@ class Patch(Struct, frozen=True):
     length: int | None
     body: BodyHead
 
-    def decide(self, upload: Upload, capabilities: Capabilities, now: datetime) -> Append:
+    def decide(self, upload: Upload, capabilities: Capabilities, now: datetime) -> Append | Repeat:
         """What may be stored. Raises the refusal; a wrong offset is judged before all that concerns
         the body.
         """
         expiration.refuse_expired(upload, capabilities.expires_after, now)
         if isinstance(upload.concat, Final):
             raise ModifyFinal
+        finished.refuse_refused(upload)
+        if self._repeats_last_byte(upload):
+            self.body.plan(1)
+            return Repeat(1)
         # 'If the offsets do not match, the Server MUST respond with 409 without modifying the
         # upload resource.'
-        if self.offset != upload.offset:
-            raise OffsetMismatch(upload.offset)
+        if self.offset != upload.shown_offset:
+            raise OffsetMismatch(upload.shown_offset)
         declare = self._declared(upload)
         room = room_for(upload, upload.length if declare is None else declare, capabilities)
         return self.body.plan(room, declare=declare)
+
+    def _repeats_last_byte(self, upload: Upload) -> bool:
+        """HEAD has shown, while the finish was under way, that one byte is missing."""
+        finish = upload.finish
+        is_shown_less = finish is not None and upload.is_complete and not finish.in_background
+        return is_shown_less and self.offset == upload.offset - 1
 
     def _declared(self, upload: Upload) -> int | None:
         """The length to record, or None if there is nothing to record.
@@ -125,5 +135,7 @@ class Patch(Struct, frozen=True):
     ) -> Reply:
         """204 with the new offset. Raises what a broken body stands for."""
         refuse_broken(upload, outcome)
-        offset = (b"upload-offset", b"%d" % upload.offset)
-        return Reply(204, (offset, *expiration.headers(upload, capabilities.expires_after)))
+        finished.refuse_refused(upload)
+        offset = (b"upload-offset", b"%d" % upload.shown_offset)
+        headers = (offset, *finished.headers(upload))
+        return Reply(204, (*headers, *expiration.headers(upload, capabilities.expires_after)))

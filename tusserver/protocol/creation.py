@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tusserver.protocol import concatenation, expiration, grammar
+from tusserver.protocol import concatenation, expiration, finished, grammar
 from tusserver.protocol.body_plan import BodyHead, refuse_broken, room_for
 from tusserver.protocol.capabilities import CONCATENATION, Capabilities
 from tusserver.protocol.decision import Append, Outcome, Reply
@@ -87,11 +87,13 @@ class Create(Struct, frozen=True):
         # goes on from this offset.
         if outcome not in _CUT_BY_SERVER:
             refuse_broken(upload, outcome)
+        finished.refuse_refused(upload)
         headers = [(b"location", self.urls.location(upload.upload_id))]
         # 'The Server MUST include the Upload-Offset header in the response' of
         # creation-with-upload.
         if self.body.is_labelled and not upload.is_pending:
-            headers.append((b"upload-offset", b"%d" % upload.offset))
+            headers.append((b"upload-offset", b"%d" % upload.shown_offset))
+        headers += finished.headers(upload)
         if isinstance(upload.concat, Final):
             headers.append((b"upload-concat", upload.concat.raw.encode("latin-1")))
         elif upload.concat is not None:

@@ -75,6 +75,14 @@ class Append(Struct, frozen=True):
         return self.checksum is None and self.trailer is not Trailer.ANNOUNCED
 
 
+class Repeat(Struct, frozen=True):
+    """The bytes of this body, at most `limit`, are stored already: read past them, and answer as
+    the finish of the upload does.
+    """
+
+    limit: int
+
+
 class Outcome(Enum):
     """How a body ended. All but COMPLETE break it off; what had arrived is stored unless a checksum
     was to be met.
@@ -92,6 +100,8 @@ class Outcome(Enum):
     SHUTDOWN = auto()
     MALFORMED = auto()
     """The framing of the body is broken."""
+    REFUSED = auto()
+    """What the body has brought is not wanted."""
     CANCELLED = auto()
     """The request was cancelled inside the server process."""
 
@@ -118,7 +128,7 @@ class TerminateRequest(UploadRequest, Protocol):
 class AppendRequest(UploadRequest, Protocol):
     """Brings bytes for an upload."""
 
-    def decide(self, upload: Upload, capabilities: Capabilities, now: datetime) -> Append:
+    def decide(self, upload: Upload, capabilities: Capabilities, now: datetime) -> Append | Repeat:
         """What to do with the body. Raises the TusError that refuses it."""
         ...
 

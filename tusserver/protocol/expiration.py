@@ -1,7 +1,8 @@
 """When an upload expires (expiration extension).
 
 The deadline slides: it counts from the last byte that was stored. Finished uploads do not expire
-here; a partial one does even when it is finished, since it is of no use before it is joined.
+here; a partial one does even when it is finished, since it is of no use before it is joined, and so
+does one that was refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 def expires_at(upload: Upload, expires_after: timedelta | None) -> datetime | None:
     """The moment from which this upload may be removed; None if it stays."""
-    if expires_after is None or (upload.is_finished and not isinstance(upload.concat, Partial)):
+    if expires_after is None:
+        return None
+    if upload.is_complete and not (isinstance(upload.concat, Partial) or upload.is_refused):
         return None
     return upload.modified_at + expires_after
 

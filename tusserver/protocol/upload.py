@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from tusserver.protocol.finish import Finish, FinishState
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -39,7 +41,8 @@ class Upload(Struct, frozen=True, eq=False):
     there was none. `modified_at` is when bytes were last stored (or the upload was created).
     `is_settled` is False while a running request, or one that a crash ended, leaves open how far
     the upload has got: `offset` is then what is certain, and opening the upload under its lock
-    settles the rest.
+    settles the rest. `owner` is the user it belongs to, None where nobody has been asked. `finish`
+    is the state of the checks and steps after the last byte; None for an upload that has none.
     """
 
     upload_id: str
@@ -50,6 +53,8 @@ class Upload(Struct, frozen=True, eq=False):
     metadata: str = ""
     concat: Partial | Final | None = None
     is_settled: bool = True
+    owner: str | None = None
+    finish: Finish | None = None
     origin: object = None
     """What the store that made this value wants to find again when it is handed back; no part of
     the value.
@@ -62,11 +67,38 @@ class Upload(Struct, frozen=True, eq=False):
         return hash(astuple(self)[:-1])
 
     @property
-    def is_finished(self) -> bool:
+    def is_complete(self) -> bool:
         """All bytes are there: the length is known and reached."""
         return self.offset == self.length
 
     @property
+    def is_finished(self) -> bool:
+        """All bytes are there, and all that was to be done with them is done."""
+        return self.offset == self.length and (
+            self.finish is None or self.finish.state is FinishState.DONE
+        )
+
+    @property
+    def is_due(self) -> bool:
+        """All bytes are there, and something is still to be done with them."""
+        return self.is_complete and self.finish is not None and not self.finish.is_over
+
+    @property
+    def is_refused(self) -> bool:
+        """A check has refused it for good."""
+        return self.finish is not None and self.finish.state is FinishState.REFUSED
+
+    @property
+    def shown_offset(self) -> int:
+        """The offset that clients are told. Every client takes `offset == length` for success, so
+        that nobody may see it before the finish is done.
+        """
+        finish = self.finish
+        if self.offset != self.length or self.is_finished or (finish and finish.in_background):
+            return self.offset
+        return max(self.offset - 1, 0)
+
+    @property
     def is_pending(self) -> bool:
         """A final upload whose partials have not been joined yet."""
-        return isinstance(self.concat, Final) and not self.is_finished
+        return isinstance(self.concat, Final) and not self.is_complete

@@ -11,7 +11,11 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SEGMENT = r"[A-Za-z0-9_~!$'()*+,;=:@-][A-Za-z0-9_~!$'()*+,;=:@.-]*"
 _UPLOAD_ID = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
@@ -36,17 +40,19 @@ class UploadUrls:
     after `origin`.
 
     `origin` is empty (then `Location` is an absolute path, which needs no trust in the Host header)
-    or `scheme://host`.
+    or `scheme://host`. `query` makes what stands behind the question mark of the URL of an upload,
+    empty for nothing: the signature that this client needs.
     """
 
     base: str
     origin: str = ""
+    query: Callable[[str], str] | None = None
 
     def location(self, upload_id: str) -> bytes:
         """The value of `Location` for this upload."""
-        return f"{self.origin}{self.base}{quote(upload_id, safe=_SAFE)}".encode(
-            "latin-1", "replace"
-        )
+        query = "" if self.query is None else self.query(upload_id)
+        url = f"{self.origin}{self.base}{quote(upload_id, safe=_SAFE)}{query and '?'}{query}"
+        return url.encode("latin-1", "replace")
 
     def upload_id(self, url: str) -> str:
         """The id that a part URL of `Upload-Concat` names: absolute, or relative to the creation

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append, Outcome
+    from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
 
 
@@ -214,6 +215,31 @@ class SyncingStore(Protocol):
 
     async def sync(self, upload_id: str) -> None:
         """Makes the bytes stored so far survive a loss of power. The caller holds the lock."""
+        ...
+
+
+@runtime_checkable
+class FinishingStore(Protocol):
+    """A store that keeps, with an upload, what becomes of it after its last byte."""
+
+    async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
+        """Replaces `upload.finish`, for good where records are, and returns the upload as it is
+        now. For the holder of the lock.
+
+        Once it says that the bytes have left (`Finish.has_left`), those in the store are removed,
+        and the upload still counts as complete.
+        """
+        ...
+
+
+@runtime_checkable
+class DescriptorStore(Protocol):
+    """A store whose bytes lie in plain files of this machine."""
+
+    async def descriptor(self, upload: Upload) -> int:
+        """A descriptor to read the bytes of a complete upload; the caller closes it. Raises
+        UploadNotFound.
+        """
         ...
 
 

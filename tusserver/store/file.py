@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
+    from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
     from tusserver.store.file_session import AppendSession
@@ -245,6 +246,12 @@ class FileStore:
         with storage_errors():
             record, _ = self._layout.read_record(upload_id)
             return filesystem.open_file(self._layout.data(upload_id, record), read_only=True)
+
+    async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
+        return await self._call(self._folder.record_finish, upload, finish)
+
+    async def descriptor(self, upload: Upload) -> int:
+        return await self._call(self._open_for_reading, upload.upload_id)
 
     def ids(self) -> AsyncIterator[str]:
         return self._iterate(file_walk.ids(self._layout))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tusserver.protocol.decision import Append
+    from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.file_layout import Layout, Marker
 
@@ -82,6 +83,8 @@ class UploadFolder:
         with storage_errors():
             origin = self.layout.read_record(upload_id)
             record = origin.record
+            if self.has_left(upload_id, record):
+                return file_record.as_left(upload_id, origin)
             size, modified_at, marker = self._state(upload_id, record, is_held=is_held)
         offset = self._vouched(record, size)
         is_settled = offset == size
@@ -90,6 +93,34 @@ class UploadFolder:
         elif self._awaits_finish(record, offset):
             offset, is_settled = offset - 1, False
         return file_record.as_upload(upload_id, origin, offset, modified_at, is_settled=is_settled)
+
+    def has_left(self, upload_id: str, record: Record) -> bool:
+        """Whether the bytes are not here any more, and the upload is complete all the same: a
+        finish has placed or refused it, or was about to when the process died.
+        """
+        finish = record.tusserver.finish
+        if finish is None:
+            return False
+        return finish.has_left or (
+            finish.intent is not None and filesystem.is_missing(self.layout.data(upload_id, record))
+        )
+
+    def record_finish(self, upload: Upload, finish: Finish) -> Upload:
+        """Notes how far the finish of an upload has got, and removes bytes that have left."""
+        upload_id, layout = upload.upload_id, self.layout
+        with storage_errors():
+            record, former = layout.read_record(upload_id)
+            record.tusserver.finish = finish
+            layout.write_record(upload_id, record, former)
+            if finish.has_left:
+                filesystem.remove(layout.data(upload_id, record))
+        return self.load(upload_id, is_held=True)
+
+    def data_path(self, upload_id: str) -> str:
+        """Where the bytes of this upload lie. Raises UploadNotFound, UploadDamaged."""
+        with storage_errors():
+            record, _ = self.layout.read_record(upload_id)
+            return self.layout.data(upload_id, record)
 
     def _state(
         self, upload_id: str, record: Record, *, is_held: bool
@@ -245,7 +276,8 @@ class UploadFolder:
             with suppress(UploadDamaged):
                 record, _ = layout.read_record(upload_id)
             data = layout.data(upload_id, record)
-            existed = os.path.lexists(data)
+            has_left = record is not None and self.has_left(upload_id, record)
+            existed = has_left or os.path.lexists(data)
             if not existed and record is not None and layout.lies_elsewhere(record):
                 raise UploadNotFound
             filesystem.remove(data)

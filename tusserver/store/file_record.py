@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from tusserver.protocol.errors import UploadDamaged
+from tusserver.protocol.finish import Finish  # noqa: TC001 - msgspec looks at it
 from tusserver.protocol.grammar import MAX_INTEGER, format_metadata, parse_metadata
 from tusserver.protocol.upload import Final, Partial, Upload
 
@@ -44,6 +45,8 @@ class Additions(msgspec.Struct, omit_defaults=True):
     metadata: str | None = None
     concat: str = ""
     synced: Synced | None = None
+    owner: str | None = None
+    finish: Finish | None = None
 
 
 class Storage(msgspec.Struct, rename="pascal"):
@@ -113,6 +116,8 @@ def new_record(upload: Upload, data_path: str, info_path: str, synced: Synced | 
             metadata=upload.metadata,
             concat=concat.raw if isinstance(concat, Final) else "",
             synced=synced,
+            owner=upload.owner,
+            finish=upload.finish,
         ),
     )
 
@@ -172,8 +177,21 @@ def as_upload(
         metadata=_metadata(record),
         concat=concat,
         is_settled=is_settled,
+        owner=record.tusserver.owner,
+        finish=record.tusserver.finish,
         origin=origin,
     )
+
+
+def as_left(upload_id: str, origin: Origin) -> Upload:
+    """The upload of a record whose bytes have left the store: complete, and as old as its
+    outcome.
+    """
+    record = origin.record
+    finish, created_at = record.tusserver.finish, record.tusserver.created_at
+    ended_at = finish.ended_at if finish is not None else None
+    moment = ended_at or created_at or datetime.fromtimestamp(0, UTC)
+    return as_upload(upload_id, origin, record.size, moment.astimezone(UTC), is_settled=True)
 
 
 def _metadata(record: Record) -> str:

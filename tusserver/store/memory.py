@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
+    from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body
 
@@ -102,6 +103,13 @@ class MemoryStore:
             length=entry.upload.length if declare is None else declare,
             modified_at=self._clock() if buffer else entry.upload.modified_at,
         )
+
+    async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
+        entry = self._entry(upload.upload_id)
+        entry.upload = replace(entry.upload, finish=finish)
+        if finish.has_left:
+            entry.data.clear()
+        return entry.upload
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
         data = self._entry(upload.upload_id).data

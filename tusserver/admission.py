@@ -1,0 +1,53 @@
+"""What a site lets in: the contract between the use cases and whoever sets limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tusserver.protocol.access import Caller
+    from tusserver.protocol.decision import Append
+    from tusserver.protocol.upload import Upload
+
+
+class Admission(Protocol):
+    """Asked before anything is stored, and told when something has gone."""
+
+    async def start(self) -> None:
+        """Raises StoreUnusable with a sentence for the operator."""
+        ...
+
+    async def close(self) -> None:
+        """Frees what `start` took."""
+        ...
+
+    async def admit(self, upload: Upload, caller: Caller | None) -> Upload:
+        """The new upload as it may be created; what it takes of a quota is reserved. Raises the
+        TusError that refuses it.
+        """
+        ...
+
+    async def grow(self, upload: Upload, plan: Append) -> None:
+        """Bytes are about to be stored that were not reserved, because the length was not known.
+        Raises the TusError that refuses them.
+        """
+        ...
+
+    async def ended(self, upload: Upload) -> None:
+        """The upload is finished, or refused."""
+        ...
+
+    async def removed(self, upload_id: str) -> None:
+        """The upload does not exist any more, or never came to exist."""
+        ...
+
+    @property
+    def sniff_size(self) -> int:
+        """How many bytes from the beginning `check_content` wants to see; 0: none."""
+        ...
+
+    def check_content(self, upload: Upload, first: bytes) -> None:
+        """Raises the TusError that refuses an upload which begins so; `first` is all of it where it
+        is shorter than `sniff_size`.
+        """
+        ...
