@@ -12,7 +12,7 @@ from tusserver.asgi.app import Application, whole_server
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.endpoint import EndpointOptions
 from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
-from tusserver.compose_policy import build_access
+from tusserver.compose_policy import build_access, build_placer, build_policy
 from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import UploadsOptions
 from tusserver.settings import Settings, SettingsError
@@ -22,6 +22,7 @@ from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.uploads import Uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from starlette.applications import Starlette
@@ -78,8 +79,14 @@ def create_app(
     return whole_server(app, settings.base_path)
 
 
-def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploads:
-    """The use cases over the store and the locks that the settings name. Raises SettingsError."""
+def build_uploads(
+    settings: Settings,
+    listener: Listener | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Uploads:
+    """The use cases over the store and the locks that the settings name. `on_step` hears of every
+    point in a finish after which a crash could come. Raises SettingsError.
+    """
     store = FileStore(
         settings.upload_dir,
         FileStoreOptions(
@@ -88,6 +95,7 @@ def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploa
             settings.dir_perms,
             Placement(settings.file_calls),
             DirectIO(settings.direct_io),
+            build_placer(settings),
         ),
     )
     options = UploadsOptions(
@@ -99,8 +107,10 @@ def build_uploads(settings: Settings, listener: Listener | None = None) -> Uploa
         concatenation=not settings.disable_concatenation,
         download=not settings.disable_download,
         fan_out=settings.fan_out,
+        verify_digests=settings.verify_digests,
     )
-    return Uploads(store, _build_locker(settings), options, listener=listener)
+    policy = build_policy(settings, store, on_step)
+    return Uploads(store, _build_locker(settings), options, policy=policy, listener=listener)
 
 
 def _build_locker(settings: Settings) -> Locker:

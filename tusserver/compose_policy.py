@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from tusserver.policy.access import AccessControl, Check
+from tusserver.policy.clamd import SIZE_CEILING, Clamd
+from tusserver.policy.digesting import DigestStep
 from tusserver.policy.grants import SecretUnusable, Signer, read_secret
+from tusserver.policy.naming import Template, numbered
+from tusserver.policy.placement import Destinations, PlaceStep
+from tusserver.policy.scanning import OnDown, OnUnscanned, ScanStep
 from tusserver.policy.tokens import TokenOptions, TokensUnusable, TokenVerifier
+from tusserver.protocol.digests import SIZES
+from tusserver.rules import Policy
 from tusserver.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tusserver.finishing import FinishStep
+    from tusserver.store.file import FileStore
+    from tusserver.store.placing import Placer
+
+_A_DAY = 86400.0
 
 
 def build_access(settings: Settings, check: Check | None = None) -> AccessControl | None:
@@ -54,3 +69,105 @@ def _build_tokens(settings: Settings) -> TokenVerifier | None:
         return TokenVerifier(options)
     except (TokensUnusable, ValueError) as error:
         raise SettingsError(f"jwt: {error}") from error
+
+
+def build_policy(
+    settings: Settings, store: FileStore, on_step: Callable[[str], None] | None = None
+) -> Policy:
+    """What is done with the uploads of this store by these settings. `on_step` hears of every point
+    in a finish after which a crash could come. Raises SettingsError.
+    """
+    on_step = on_step or _ignore
+    steps = (
+        *_digest_step(settings, store),
+        *_scan_step(settings, store),
+        *_place_step(settings, store, on_step),
+    )
+    return Policy(
+        steps=steps, finishes_in_background=settings.finish == "background", on_step=on_step
+    )
+
+
+def _ignore(step: str) -> None:
+    """Nobody wants to know."""
+
+
+def _digest_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]:
+    unknown = sorted(set(settings.digests) - set(SIZES))
+    if unknown:
+        raise SettingsError(f"digests: {unknown[0]!r} is none of {', '.join(SIZES)}")
+    if not settings.digests and not settings.verify_digests:
+        return ()
+    return (DigestStep(store, settings.digests),)
+
+
+def _scan_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]:
+    if not settings.scan:
+        return ()
+    timeout, quarantine = settings.scan_timeout, settings.quarantine_dir
+    try:
+        clamd = Clamd(
+            settings.scan,
+            max_size=settings.scan_max_size or SIZE_CEILING,
+            timeout=_A_DAY if timeout is None else timeout.total_seconds(),
+        )
+    except ValueError as error:
+        raise SettingsError(f"scan: {error}") from error
+    step = ScanStep(
+        store,
+        clamd,
+        on_unscanned=OnUnscanned(settings.scan_too_large),
+        on_down=OnDown(settings.scan_down),
+        quarantine=None if quarantine is None else str(quarantine.absolute()),
+    )
+    return (step,)
+
+
+def _place_step(
+    settings: Settings, store: FileStore, on_step: Callable[[str], None]
+) -> tuple[FinishStep, ...]:
+    destinations = build_destinations(settings)
+    return () if destinations is None else (PlaceStep(store, destinations, on_step),)
+
+
+def build_destinations(settings: Settings) -> Destinations | None:
+    """Where finished files may go; None: they stay. Raises SettingsError."""
+    if settings.destination_root is None:
+        return None
+    try:
+        return Destinations(Template(settings.destination_template), settings.allow_destinations)
+    except ValueError as error:
+        raise SettingsError(f"destination-template: {error}") from error
+
+
+def build_placer(settings: Settings) -> Placer | None:
+    """Who moves finished files by these settings. Raises SettingsError."""
+    root = settings.destination_root
+    if root is None:
+        return None
+    if sys.platform == "win32":
+        raise SettingsError("destination-root: files cannot be placed on this system")
+    from tusserver.store.placing import OnCollision, Placer
+
+    if not root.is_dir():
+        raise SettingsError(f"destination-root: {root} is no directory; make it first")
+    return Placer(
+        root=root.absolute(),
+        on_collision=OnCollision(settings.on_collision),
+        file_mode=settings.destination_file_perms,
+        directory_mode=settings.destination_dir_perms,
+        group=_group(settings.destination_group),
+        durable=settings.sync != "none",
+        numbered=numbered,
+    )
+
+
+def _group(name: str) -> int | None:
+    if not name or sys.platform == "win32":
+        return None
+    import grp
+
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise SettingsError(f"destination-group: there is no group {name}") from None

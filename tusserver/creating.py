@@ -55,7 +55,7 @@ class Creator:
         partials = [await self._partial(upload_id) for upload_id in request.partials or ()]
         upload_id = new_upload_id(ground.options.fan_out)
         upload, plan = request.decide(upload_id, partials, capabilities, ground.clock())
-        upload = ground.finisher.begin(upload)
+        upload = ground.finisher.begin(upload, request.expected)
         if caller is not None:
             upload = replace(upload, owner=caller.user)
         if ground.admission is not None:

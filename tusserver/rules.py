@@ -37,6 +37,7 @@ class UploadsOptions:
     concatenation: bool = True
     download: bool = True
     fan_out: int = 0
+    verify_digests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +86,5 @@ def derive_capabilities(store: Store, options: UploadsOptions) -> Capabilities:
         max_size=options.max_size,
         expires_after=options.expires_after if can_terminate else None,
         download=options.download,
+        verifies_digests=options.verify_digests,
     )

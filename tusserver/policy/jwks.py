@@ -77,12 +77,11 @@ class RemoteKeys:
 
     async def newer(self, than: KeySet) -> KeySet:
         now = self._timing.monotonic()
-        if self._keys is than and self._fetch is None:
+        if self._fetch is None:
             if now - self._urged_at < self._timing.cooldown:
                 return than
             self._urged_at = now
-        if self._keys is than:
-            await self._fetched()
+        await self._fetched()
         return self._present()
 
     async def close(self) -> None:
@@ -119,7 +118,8 @@ class RemoteKeys:
     async def _download(self) -> _Fetched:
         seconds = self._timing.timeout
         try:
-            # The thread watches the time as well, but not while it looks up the name.
+            # The thread watches the time as well, but cannot while it looks up the name or reads
+            # the head of the answer.
             async with asyncio.timeout(seconds + 1):
                 return await _in_thread(partial(_download, self._url, seconds, self._accepted))
         except TimeoutError as error:
@@ -157,19 +157,19 @@ def _in_thread(fetch: Callable[[], _Fetched]) -> asyncio.Future[_Fetched]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Fetched] = loop.create_future()
 
-    def settle(fetched: _Fetched | Exception) -> None:
+    def settle(fetched: _Fetched | _FetchFailed) -> None:
         if future.done():
             return  # Nobody waits any more.
-        if isinstance(fetched, Exception):
+        if isinstance(fetched, _FetchFailed):
             future.set_exception(fetched)
         else:
             future.set_result(fetched)
 
     def run() -> None:
-        fetched: _Fetched | Exception
+        fetched: _Fetched | _FetchFailed
         try:
             fetched = fetch()
-        except (TimeoutError, _FetchFailed) as error:
+        except _FetchFailed as error:
             fetched = error
         with suppress(RuntimeError):  # The loop is closed.
             loop.call_soon_threadsafe(settle, fetched)
@@ -199,7 +199,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def _download(url: str, seconds: float, accepted: frozenset[str]) -> _Fetched:
-    """Blocks. Raises TimeoutError and _FetchFailed."""
+    """Blocks. Raises _FetchFailed."""
     deadline = time.monotonic() + seconds
     request = Request(url, headers=_HEADERS)
     document = bytearray()
@@ -210,16 +210,12 @@ def _download(url: str, seconds: float, accepted: frozenset[str]) -> _Fetched:
                 if len(document) > _MAX_DOCUMENT:
                     raise _FetchFailed(f"the answer is longer than {_MAX_DOCUMENT} bytes")
                 if time.monotonic() > deadline:
-                    raise TimeoutError
+                    raise TimeoutError("the answer takes too long")
         return bytes(document), read_jwks(bytes(document), accepted)
     except HTTPError as error:
         error.close()
         raise _FetchFailed(f"it answered with {error.code}") from error
     except URLError as error:
-        if isinstance(error.reason, TimeoutError):
-            raise error.reason from error
         raise _FetchFailed(str(error.reason)) from error
-    except TimeoutError:
-        raise
     except (OSError, HTTPException, ValueError) as error:
         raise _FetchFailed(str(error) or type(error).__name__) from error

@@ -240,12 +240,10 @@ class _VerifiedTokens:
 def _key_source(options: TokenOptions, timing: JwksTiming) -> KeySource:
     try:
         from tusserver.policy import jwks, keys
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("jwt", "cryptography"):
-            raise
+    except ImportError as error:
+        # Missing, or too old to have what is needed.
         raise TokensUnusable(
-            f"to verify tokens, the package {package} is missing: pip install 'tusserver[jwt]'"
+            f"packages to verify tokens with are missing ({error}): pip install 'tusserver[jwt]'"
         ) from error
     if options.jwks_url is not None:
         accepted = keys.accepted_of_public_keys(options.algorithms)

@@ -33,13 +33,15 @@ class Capabilities:
 
     `max_size` bounds the length of an upload in bytes; `expires_after` is how long an unfinished
     upload is kept after its last byte. None means no bound. `download` says whether finished
-    uploads may be fetched with GET.
+    uploads may be fetched with GET, `verifies_digests` whether the digest of a whole file is
+    compared with the one that its client gave.
     """
 
     extensions: frozenset[str]
     max_size: int | None = None
     expires_after: timedelta | None = None
     download: bool = True
+    verifies_digests: bool = False
 
     def offers(self, extension: str) -> bool:
         """Whether this extension is advertised."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tusserver.protocol import concatenation, expiration, finished, grammar
+from tusserver.protocol import concatenation, digests, expiration, finished, grammar
 from tusserver.protocol.body_plan import BodyHead, refuse_broken, room_for
 from tusserver.protocol.capabilities import CONCATENATION, Capabilities
 from tusserver.protocol.decision import Append, Outcome, Reply
@@ -19,6 +19,7 @@ from tusserver.protocol.errors import (
     InvalidDeferLength,
     InvalidMetadata,
     InvalidUploadLength,
+    MalformedRequest,
     MaxSizeExceeded,
     ModifyFinal,
     UnsupportedContentType,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tusserver.protocol.digests import Digests
     from tusserver.protocol.fields import Fields
     from tusserver.protocol.urls import UploadUrls
 
@@ -46,6 +48,8 @@ class Create(Struct, frozen=True):
     concat: Partial | Final | None
     body: BodyHead
     urls: UploadUrls
+    expected: Digests = ()
+    """Digests of the whole file that the client gave, where the server verifies them."""
 
     @property
     def partials(self) -> tuple[str, ...] | None:
@@ -116,7 +120,20 @@ def parse_create(
         raise ModifyFinal
     if body.content_length and not body.is_labelled:
         raise UnsupportedContentType
-    return Create(length, metadata, concat, body, urls)
+    expected = _parse_digests(fields, metadata) if capabilities.verifies_digests else ()
+    return Create(length, metadata, concat, body, urls, expected)
+
+
+def _parse_digests(fields: Fields, metadata: str) -> Digests:
+    try:
+        found = dict(digests.parse_metadata(grammar.parse_metadata(metadata)))
+    except ValueError as error:
+        raise InvalidMetadata(f"Upload-Metadata: {error}") from None
+    try:
+        found.update(digests.parse_header(fields.get(b"repr-digest") or ""))
+    except ValueError as error:
+        raise MalformedRequest(f"Repr-Digest: {error}") from None
+    return tuple(found.items())
 
 
 def _parse_length(fields: Fields, *, is_final: bool) -> int | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.capabilities import Capabilities
     from tusserver.protocol.checksum import Checksum
+    from tusserver.protocol.digests import Digests
     from tusserver.protocol.errors import Header
     from tusserver.protocol.upload import Upload
 
@@ -154,6 +155,11 @@ class CreateRequest(Protocol):
     @property
     def partials(self) -> tuple[str, ...] | None:
         """The ids of the partial uploads to join; None when this is not a final upload."""
+        ...
+
+    @property
+    def expected(self) -> Digests:
+        """The digests of the whole file, as the client says."""
         ...
 
     @property

@@ -140,8 +140,12 @@ def parse_download(upload_id: str, fields: Fields) -> Download:
 
 
 def _etag(upload: Upload) -> bytes:
-    """A strong validator: the bytes behind an id never change once the upload is finished."""
-    return f'"{upload.upload_id}-{upload.offset:x}"'.encode("ascii", "replace")
+    """A strong validator: the bytes behind an id never change once the upload is finished. The
+    SHA-256 of the file where it was computed, so that the same bytes have the same tag.
+    """
+    digests = dict(upload.finish.digests) if upload.finish is not None else {}
+    tag = digests.get("sha256") or f"{upload.upload_id}-{upload.offset:x}"
+    return f'"{tag}"'.encode("ascii", "replace")
 
 
 def _parse_date(value: str | None) -> datetime | None:

@@ -24,6 +24,7 @@ _KNOWN = frozenset(
         b"if-range",
         b"if-unmodified-since",
         b"range",
+        b"repr-digest",
         b"trailer",
         b"transfer-encoding",
         b"tus-resumable",
@@ -37,7 +38,7 @@ _KNOWN = frozenset(
     }
 )
 # These are lists: several lines mean the same as one line with commas (RFC 9110, section 5.3).
-_LISTS = frozenset({b"if-match", b"if-none-match", b"trailer", b"upload-metadata"})
+_LISTS = frozenset({b"if-match", b"if-none-match", b"repr-digest", b"trailer", b"upload-metadata"})
 
 
 class Fields:

@@ -64,3 +64,91 @@ class PolicySettings(ServerSettings):
         "Take URLs that were signed with the secret in this file, see tusserver sign.",
         kind="path",
     )
+
+    digests: tuple[str, ...] = setting(
+        "",
+        FINISH,
+        "Digests of the whole file to compute at the end: sha256, sha512, sha1, md5.",
+        kind="list",
+    )
+    verify_digests: bool = setting(
+        False,
+        FINISH,
+        "Refuse a file that does not match the digest which its client gave, in the metadata "
+        "(sha256, md5, …) or as Repr-Digest.",
+        kind="flag",
+    )
+    finish: str = setting(
+        "reply",
+        FINISH,
+        "Keep the client waiting until all that is done with a finished upload is done (reply), or "
+        "reply at once and do it in the background.",
+        choices=("reply", "background"),
+    )
+
+    scan: str = setting(
+        "",
+        SCAN,
+        "Have finished uploads scanned by ClamAV's daemon, at a unix socket "
+        "(unix:/run/clamav/clamd.ctl, four times faster) or at host:port.",
+    )
+    scan_max_size: int | None = setting(
+        "100MiB",
+        SCAN,
+        "Larger files are not scanned; not more than MaxFileSize and StreamMaxLength of the "
+        "daemon, beyond which it calls everything clean; 2GiB at most.",
+        kind="size",
+    )
+    scan_timeout: timedelta | None = setting(
+        "5m", SCAN, "How long one scan may take.", kind="duration"
+    )
+    scan_too_large: str = setting(
+        "refuse",
+        SCAN,
+        "Refuse a file that is too large to be scanned, or accept it and note that.",
+        choices=("refuse", "accept"),
+    )
+    scan_down: str = setting(
+        "hold",
+        SCAN,
+        "While the daemon does not answer: hold uploads until it does, or refuse them.",
+        choices=("hold", "refuse"),
+    )
+    quarantine_dir: Path | None = setting(
+        "", SCAN, "Keep infected files in this directory instead of deleting them.", kind="path"
+    )
+
+    destination_root: Path | None = setting(
+        "",
+        PLACEMENT,
+        "Move finished files below this directory, which must exist; without, they stay in the "
+        "upload directory.",
+        kind="path",
+    )
+    destination_template: str = setting(
+        "{owner}/{destination}/{filename}",
+        PLACEMENT,
+        "Where below it, by owner, destination and filename (of the metadata), extension, "
+        "upload_id, date, year and month.",
+    )
+    allow_destinations: tuple[str, ...] = setting(
+        "",
+        PLACEMENT,
+        "Destinations that may be asked for, as jobs/* or shared/**; without, all below the "
+        "template's folder.",
+        kind="list",
+    )
+    on_collision: str = setting(
+        "number",
+        PLACEMENT,
+        "If the name is taken: take another one, name (1).ext (number), refuse the upload, or "
+        "replace the file.",
+        choices=("number", "refuse", "replace"),
+    )
+    destination_file_perms: int = setting(
+        "0664", PLACEMENT, "Permissions of files there, whatever the umask.", kind="mode"
+    )
+    destination_dir_perms: int = setting(
+        "0775", PLACEMENT, "Permissions of new directories there.", kind="mode"
+    )
+    destination_group: str = setting("", PLACEMENT, "Group of files there, by name or number.")

@@ -232,6 +232,37 @@ class FinishingStore(Protocol):
         ...
 
 
+class PlaceRefused(Exception):
+    """The upload cannot go to this place, now or ever; a sentence for the client."""
+
+
+@runtime_checkable
+class PlacingStore(FinishingStore, Protocol):
+    """A store that can hand a complete upload over to the folders of other programs."""
+
+    async def place(
+        self,
+        upload: Upload,
+        folders: Sequence[str],
+        name: str,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> Upload:
+        """Moves the bytes into these folders, below the root that the store was given, under this
+        name or one like it; never over what is there unless it was told to. Returns the upload with
+        its `finish.place`, recorded. For the holder of the lock; after a crash it is called again.
+        `on_step` hears, in a thread, of every point that a crash could come after.
+
+        Raises PlaceRefused, StorageFull, StorageFailed; then the upload stays where it was.
+        """
+        ...
+
+    async def set_aside(self, upload: Upload, directory: str) -> None:
+        """Gives the bytes a second name, their id, in this directory, which is made if it is
+        missing. May be called again.
+        """
+        ...
+
+
 @runtime_checkable
 class DescriptorStore(Protocol):
     """A store whose bytes lie in plain files of this machine."""

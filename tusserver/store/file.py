@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.protocol.upload import Partial
-from tusserver.store import direct_io, file_walk, filesystem
+from tusserver.store import direct_io, file_quarantine, file_walk, filesystem
 from tusserver.store.base import Appended
 from tusserver.store.buffers import BufferPool
 from tusserver.store.calls import Calls, Placement
@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
+    from tusserver.store.file_places import Places
     from tusserver.store.file_session import AppendSession
     from tusserver.store.filesystem import Staged
+    from tusserver.store.placing import Placer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -73,7 +75,7 @@ class Sync(Enum):
 @dataclass(frozen=True, slots=True)
 class FileStoreOptions:
     """How a FileStore works. Modes are those of new files and directories, before the umask of the
-    process.
+    process. `placer` knows where finished uploads go; None: they stay.
     """
 
     sync: Sync = Sync.FINISH
@@ -81,6 +83,7 @@ class FileStoreOptions:
     directory_mode: int = 0o775
     calls: Placement = Placement.AUTO
     direct_io: DirectIO = DirectIO.OFF
+    placer: Placer | None = None
 
 
 class FileStore:
@@ -110,6 +113,11 @@ class FileStore:
         )
         self._inspection = Inspection(self._folder)
         self._survey = Survey(self._folder, self._inspection)
+        self._places: Places | None = None
+        if options.placer is not None:
+            from tusserver.store.file_places import Places
+
+            self._places = Places(self._folder, options.placer)
         self._calls = Calls(options.calls)
         self._commits = GroupCommit(self._calls)
         self._direct_io = options.direct_io
@@ -245,7 +253,25 @@ class FileStore:
     def _open_for_reading(self, upload_id: str) -> int:
         with storage_errors():
             record, _ = self._layout.read_record(upload_id)
+            finish = record.tusserver.finish
+            if finish is not None and finish.place:
+                if self._places is None:
+                    raise UploadNotFound
+                return filesystem.open_file(self._places.path_of(finish), read_only=True)
             return filesystem.open_file(self._layout.data(upload_id, record), read_only=True)
+
+    async def place(
+        self,
+        upload: Upload,
+        folders: Sequence[str],
+        name: str,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> Upload:
+        assert self._places is not None
+        return await self._call(self._places.place, upload, folders, name, on_step)
+
+    async def set_aside(self, upload: Upload, directory: str) -> None:
+        await self._call(file_quarantine.set_aside, self._folder, upload.upload_id, directory)
 
     async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
         return await self._call(self._folder.record_finish, upload, finish)
