@@ -14,7 +14,7 @@ from tusserver.asgi.endpoint import EndpointOptions
 from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
 from tusserver.compose_policy import build_access, build_placer, build_policy
 from tusserver.lock.memory import MemoryLocker
-from tusserver.rules import UploadsOptions
+from tusserver.rules import Policy, UploadsOptions
 from tusserver.settings import Settings, SettingsError
 from tusserver.store.calls import Placement
 from tusserver.store.direct_io import DirectIO
@@ -83,9 +83,12 @@ def build_uploads(
     settings: Settings,
     listener: Listener | None = None,
     on_step: Callable[[str], None] | None = None,
+    *,
+    finishes: bool = True,
 ) -> Uploads:
     """The use cases over the store and the locks that the settings name. `on_step` hears of every
-    point in a finish after which a crash could come. Raises SettingsError.
+    point in a finish after which a crash could come; without `finishes` that is left to others.
+    Raises SettingsError.
     """
     store = FileStore(
         settings.upload_dir,
@@ -109,7 +112,7 @@ def build_uploads(
         fan_out=settings.fan_out,
         verify_digests=settings.verify_digests,
     )
-    policy = build_policy(settings, store, on_step)
+    policy = build_policy(settings, store, on_step) if finishes else Policy(finishes=False)
     return Uploads(store, _build_locker(settings), options, policy=policy, listener=listener)
 
 

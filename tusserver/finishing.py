@@ -70,6 +70,7 @@ class Finisher:
         self._store = store
         self._locker = locker
         self._steps = policy.steps
+        self._finishes = policy.finishes
         self._clock = clock
         self._on_ended = on_ended
         self._in_background = policy.finishes_in_background
@@ -116,6 +117,8 @@ class Finisher:
         thread.
         """
         finish = upload.finish
+        if not self._finishes:
+            return False
         return upload.is_due or (finish is not None and finish.is_over and not finish.is_told)
 
     def start(self, upload: Upload, lock: Lock) -> asyncio.Task[Upload]:

@@ -425,7 +425,7 @@ async def test_a_token_is_verified_once(with_secret: Make) -> None:
 
 async def test_those_not_used_for_longest_are_forgotten(with_secret: Make) -> None:
     verifier, old, used = with_secret(), signed(jti="old"), signed(jti="used")
-    first_old, first_used = await verifier.verify(old), await verifier.verify(used)
+    first_used, first_old = await verifier.verify(used), await verifier.verify(old)
     for number in range(1022):
         await verifier.verify(signed(jti=str(number)))
     assert await verifier.verify(used) is first_used

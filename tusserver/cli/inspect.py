@@ -29,6 +29,7 @@ from tusserver.sweeper import Sweeper, SweepReport, SweepTotals
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from tusserver.protocol.finish import Finish
     from tusserver.settings import Settings
     from tusserver.uploads import Uploads
 
@@ -38,7 +39,7 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what wo
 
 @asynccontextmanager
 async def _opened(settings: Settings, *, only_looks: bool) -> AsyncIterator[Uploads]:
-    uploads = build_uploads(settings)
+    uploads = build_uploads(settings, finishes=False)
     if not only_looks:
         await uploads.start()
     try:
@@ -292,12 +293,31 @@ def _as_dict(upload: Upload) -> dict[str, object]:
         "concat": _concat(upload),
         "created": upload.created_at.isoformat(timespec="seconds"),
         "modified": upload.modified_at.isoformat(timespec="seconds"),
+        "owner": upload.owner,
+        **_finish(upload.finish),
+    }
+
+
+def _finish(finish: Finish | None) -> dict[str, object]:
+    """What the record says of a finish, as far as it says anything."""
+    if finish is None:
+        return {}
+    refusal = finish.refusal
+    return {
+        "digests": dict(finish.digests),
+        "scan": finish.scan or None,
+        "place": finish.place or None,
+        "refusal": None if refusal is None else {"code": refusal.code, "message": refusal.message},
     }
 
 
 def _state(upload: Upload) -> str:
     if upload.is_finished:
         return "finished"
+    if upload.is_refused:
+        return "refused"
+    if upload.is_due:
+        return "finishing"
     return "pending" if upload.is_pending else "unfinished"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,8 @@ class ScanStep:
 
     async def _scan(self, upload: Upload) -> Verdict:
         if not (self._clamd.takes_descriptors and isinstance(self._store, DescriptorStore)):
-            buffers = self._store.read(upload, 0, upload.offset)
-            return await self._clamd.scan_stream(buffers, upload.offset)
+            async with aclosing(self._store.read(upload, 0, upload.offset)) as buffers:
+                return await self._clamd.scan_stream(buffers, upload.offset)
         descriptor = await self._store.descriptor(upload)
         try:
             return await self._clamd.scan_descriptor(descriptor, upload.offset)

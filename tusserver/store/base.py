@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from collections.abc import Set as AbstractSet
 
     from tusserver.protocol.checksum import Checksum
@@ -159,7 +159,7 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes [start, end) of a finished upload, in buffers of a bounded size. Raises
         UploadNotFound at once or later.
         """

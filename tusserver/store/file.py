@@ -39,7 +39,14 @@ from tusserver.store.filesystem import storage_errors
 from tusserver.store.group_commit import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Sequence,
+    )
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
@@ -232,7 +239,7 @@ class FileStore:
         is_large = plan.expected is not None and plan.expected >= LARGE
         return is_large and not isinstance(upload.concat, Partial)
 
-    async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+    async def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         opening = asyncio.ensure_future(self._call(self._open_for_reading, upload.upload_id))
         try:
             descriptor = await asyncio.shield(opening)

@@ -17,7 +17,7 @@ from tusserver.protocol.errors import UploadNotFound
 from tusserver.store.base import Appended, BodyInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from tusserver.protocol.checksum import Checksum
     from tusserver.protocol.decision import Append
@@ -111,7 +111,7 @@ class MemoryStore:
             entry.data.clear()
         return entry.upload
 
-    async def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+    async def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         data = self._entry(upload.upload_id).data
         for position in range(start, end, _READ_SIZE):
             yield bytes(data[position : min(position + _READ_SIZE, end)])
