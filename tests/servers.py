@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tusserver.events.base import Event
     from tusserver.policy.access import Check
+    from tusserver.policy.hooks import Hooks
 
 
 class ThreadServer:
@@ -91,12 +92,18 @@ def serving(
     *,
     events: list[Event] | None = None,
     check: Check | None = None,
+    hooks: Hooks | None = None,
     **settings: Any,
 ) -> Iterator[Tus]:
     """A whole tusserver in a thread, with these settings."""
     listener = None if events is None else events.append
     app = create_app(
-        upload_dir=upload_dir, listener=listener, check=check, access_log=False, **settings
+        upload_dir=upload_dir,
+        listener=listener,
+        check=check,
+        hooks=hooks,
+        access_log=False,
+        **settings,
     )
     with running(app) as server:
         yield Tus(server.address, settings.get("base_path", "/files/"))

@@ -27,10 +27,19 @@ class Admission(Protocol):
         """
         ...
 
-    async def grow(self, upload: Upload, plan: Append) -> None:
-        """Bytes are about to be stored that were not reserved, because the length was not known.
-        Raises the TusError that refuses them.
+    async def grow(self, upload: Upload, plan: Append) -> Append:
+        """Bytes are about to be stored; those that were not reserved, because the length was not
+        known, are now. Returns the plan, perhaps with a lower limit. Raises the TusError that
+        refuses them.
         """
+        ...
+
+    async def grown(self, upload: Upload) -> None:
+        """No more bytes are on their way for now: what is not used is given back."""
+        ...
+
+    async def terminate(self, upload: Upload) -> None:
+        """A client wants to end this upload. Raises the TusError that refuses it."""
         ...
 
     async def ended(self, upload: Upload) -> None:

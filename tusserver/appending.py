@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tusserver.ground import Ground, Stored
 from tusserver.protocol import checksum
 from tusserver.protocol.decision import Append, Outcome, Repeat, Trailer
+from tusserver.protocol.errors import TusError
 from tusserver.store.base import BodyInterrupted
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Appender:
             raise
         return await self.conclude(stored, lock)
 
+    async def _grown(self, upload_id: str) -> None:
+        if self._ground.admission is not None:
+            await self._ground.admission.grown(await self._ground.store.get(upload_id))
+
     async def conclude(self, stored: Stored, lock: Lock) -> Stored:
         """Ends a section: the lock goes to the finish that begins with it, or is released."""
         if stored.upload.is_due and stored.outcome is Outcome.COMPLETE:
@@ -79,12 +84,18 @@ class Appender:
         if self._ground.finisher.has_steps:
             upload = await self._ground.finisher.adopt(upload)
         if self._ground.admission is not None:
-            await self._ground.admission.grow(upload, plan)
+            plan = await self._ground.admission.grow(upload, plan)
         body.bound(plan.limit)
         lock.on_release_request(bind(body.interrupt, Outcome.RELEASED))
         late_checksum = bind(_trailer_checksum, body, plan.trailer)
         appending = self._ground.store.append(upload, plan, body, late_checksum)
-        appended = await self._ground.sniffer.watched(upload, body, appending)
+        try:
+            appended = await self._ground.sniffer.watched(upload, body, appending)
+        except TusError:
+            await self._grown(upload.upload_id)
+            raise
+        if self._ground.admission is not None:
+            await self._ground.admission.grown(appended.upload)
         if not appended.upload.is_complete:
             self._ground.keeper.note_unsynced(upload.upload_id)
         return Stored(appended.upload, appended.outcome)

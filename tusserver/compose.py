@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tusserver.events.base import Listener
     from tusserver.lock.base import Locker
     from tusserver.policy.access import AccessControl, Check
+    from tusserver.policy.hooks import Hooks
 
 _NEVER = 365 * 86400.0
 """Seconds that stand for no time-out at all."""
@@ -45,7 +46,8 @@ class TusApp(Application):
 
     Takes the fields of `Settings` by name, or a whole `Settings`. Those that concern a process of
     its own (where to listen, logging, workers) have no effect here. `listener` hears of every
-    event; `check` says who is asking (see `tusserver.policy.access`).
+    event; `check` says who is asking (see `tusserver.policy.access`), `hooks` are asked and told
+    about uploads (see `tusserver.policy.hooks`).
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class TusApp(Application):
         listener: Listener | None = None,
         on_access: AccessLog = log_access,
         check: Check | None = None,
+        hooks: Hooks | None = None,
         **fields: Any,
     ) -> None:
         """Raises SettingsError."""
         settings = settings or Settings.of(**fields)
-        uploads = build_uploads(settings, listener)
+        uploads = build_uploads(settings, listener, hooks)
         access = build_access(settings, check)
         options = _endpoint_options(settings, on_access, access)
         super().__init__(uploads, options, _seconds(settings.sweep_interval))
@@ -71,24 +74,26 @@ def create_app(
     listener: Listener | None = None,
     on_access: AccessLog = log_access,
     check: Check | None = None,
+    hooks: Hooks | None = None,
     **fields: Any,
 ) -> Starlette:
     """A whole server as a Starlette application; uploads at `base_path`. Raises SettingsError."""
     settings = settings or Settings.of(**fields)
-    app = TusApp(settings, listener=listener, on_access=on_access, check=check)
+    app = TusApp(settings, listener=listener, on_access=on_access, check=check, hooks=hooks)
     return whole_server(app, settings.base_path)
 
 
 def build_uploads(
     settings: Settings,
     listener: Listener | None = None,
-    on_step: Callable[[str], None] | None = None,
+    hooks: Hooks | None = None,
     *,
+    on_step: Callable[[str], None] | None = None,
     finishes: bool = True,
 ) -> Uploads:
-    """The use cases over the store and the locks that the settings name. `on_step` hears of every
-    point in a finish after which a crash could come; without `finishes` that is left to others.
-    Raises SettingsError.
+    """The use cases over the store and the locks that the settings name, and an application's
+    `hooks`. `on_step` hears of every point in a finish after which a crash could come; without
+    `finishes` that is left to others. Raises SettingsError.
     """
     store = FileStore(
         settings.upload_dir,
@@ -112,7 +117,7 @@ def build_uploads(
         fan_out=settings.fan_out,
         verify_digests=settings.verify_digests,
     )
-    policy = build_policy(settings, store, on_step) if finishes else Policy(finishes=False)
+    policy = build_policy(settings, store, hooks, on_step) if finishes else Policy(finishes=False)
     return Uploads(store, _build_locker(settings), options, policy=policy, listener=listener)
 
 

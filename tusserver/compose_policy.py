@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tusserver.policy.access import AccessControl, Check
 from tusserver.policy.clamd import SIZE_CEILING, Clamd
 from tusserver.policy.digesting import DigestStep
 from tusserver.policy.grants import SecretUnusable, Signer, read_secret
+from tusserver.policy.hooks import Hooks, HookStep
+from tusserver.policy.kinds import PRESETS, KindRules
+from tusserver.policy.ledger import Ledger, Quota
+from tusserver.policy.limits import LimitOptions, Limits
 from tusserver.policy.naming import Template, numbered
 from tusserver.policy.placement import Destinations, PlaceStep
 from tusserver.policy.scanning import OnDown, OnUnscanned, ScanStep
@@ -72,20 +78,54 @@ def _build_tokens(settings: Settings) -> TokenVerifier | None:
 
 
 def build_policy(
-    settings: Settings, store: FileStore, on_step: Callable[[str], None] | None = None
+    settings: Settings,
+    store: FileStore,
+    hooks: Hooks | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> Policy:
-    """What is done with the uploads of this store by these settings. `on_step` hears of every point
-    in a finish after which a crash could come. Raises SettingsError.
+    """What is done with the uploads of this store by these settings and an application's `hooks`.
+    `on_step` hears of every point in a finish after which a crash could come. Raises SettingsError.
     """
     on_step = on_step or _ignore
+    hooks = hooks or Hooks()
     steps = (
         *_digest_step(settings, store),
         *_scan_step(settings, store),
+        *(() if hooks.before_finish is None else (HookStep(hooks),)),
         *_place_step(settings, store, on_step),
     )
     return Policy(
-        steps=steps, finishes_in_background=settings.finish == "background", on_step=on_step
+        admission=_build_limits(settings, store, hooks),
+        steps=steps,
+        finishes_in_background=settings.finish == "background",
+        on_step=on_step,
     )
+
+
+def _build_limits(settings: Settings, store: FileStore, hooks: Hooks) -> Limits | None:
+    """None: there are no limits but those of the protocol."""
+    extensions = {name.lower().lstrip(".") for name in settings.allow_extensions}
+    extensions.update(PRESETS.get(settings.allow_preset, ()))
+    quota = Quota(
+        settings.quota_size, settings.quota_uploads or None, settings.quota_active or None
+    )
+    types = tuple(name.lower() for name in settings.allow_types)
+    options = LimitOptions(
+        kinds=KindRules(frozenset(extensions), types, settings.check_content),
+        destinations=build_destinations(settings),
+        quota=quota,
+        min_free=settings.min_free_space,
+        hooks=hooks,
+    )
+    if options == LimitOptions() and settings.signing_secret_file is None:
+        return None
+    root = settings.upload_dir.absolute()
+    ledger = None if quota == Quota() else Ledger(root / ".tusserver" / "ledger.db")
+    return Limits(options, ledger, store.get, lambda: shutil.disk_usage(root).free, _utc_now)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _ignore(step: str) -> None:

@@ -181,7 +181,13 @@ class Finisher:
                 _logger.info("%s was refused: %s", upload.upload_id, error.message)
             else:
                 upload = await self._end(upload, FinishState.DONE, None)
-        await self._on_ended(upload)
+        try:
+            await self._on_ended(upload)
+        except Exception as error:
+            # The outcome is certain; who could not hear it hears it later.
+            _logger.exception("the end of %s could not be told", upload.upload_id)
+            self._put_off(upload.upload_id, TusError(str(error)))
+            return upload
         self._on_step("told")
         assert upload.finish is not None
         return await self._record(upload, replace(upload.finish, is_told=True))

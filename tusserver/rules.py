@@ -46,8 +46,8 @@ class Policy:
 
     `steps` finish a complete upload, in this order; clients are kept waiting unless it
     `finishes_in_background`. `on_step` hears of every point in a finish after which a crash could
-    come. A finish that could not be made is tried again after `retry` seconds. Who does not `finishes` at all leaves that to others, as tools
-    do that look at the store of a server.
+    come. A finish that could not be made is tried again after `retry` seconds. Without `finishes`
+    that is left to others, as by tools that look at the store of a server.
     """
 
     admission: Admission | None = None

@@ -249,6 +249,8 @@ class Uploads:
     async def _terminate(self, request: TerminateRequest) -> Reply:
         lock = await self.locker.acquire(request.upload_id, self.options.lock_wait)
         try:
+            if self._admission is not None:
+                await self._admission.terminate(await self.store.get(request.upload_id))
             await self.keeper.remove(request.upload_id, UploadTerminated(request.upload_id))
         finally:
             await lock.release()

@@ -71,6 +71,7 @@ OWNERS = st.one_of(
         ("a\0b\nc\x7fd\x9be", "a_b_c_d_e"),
         ("invoice\u202egnp.exe", "invoice_gnp.exe"),
         ("a\u200bb\ufeffc\u3164d", "a_b_c_d"),
+        ("a\uffffb\ufdd0c\U0001fffed", "a_b_c_d"),
         (FAMILY, "👩_👩_👧"),
         ('a:b*c?d"e<f>g|h', "a_b_c_d_e_f_g_h"),
         ("\ud800\udfff.txt", "__.txt"),
@@ -95,7 +96,7 @@ def test_a_name_that_is_too_long_keeps_its_extension_and_whole_characters() -> N
 
 def test_a_device_that_comes_out_of_a_cut_is_none() -> None:
     assert safe_name("CON" + " " * 300 + "x.txt") == "_CON.txt"
-    assert safe_name("CON" + " " * 248 + ".txt").startswith("_CON")
+    assert safe_name("CON" + " " * 248 + ".txt") == "_CON.txt"
 
 
 @given(HOSTILE)

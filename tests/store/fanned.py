@@ -4,7 +4,7 @@ the contract know.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -48,7 +48,7 @@ class FannedOutStore(FileStore):
         appended = await super().append(_renamed(upload, fanned), plan, body, late_checksum)
         return Appended(_renamed(appended.upload, flat), appended.outcome)
 
-    def read(self, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         return super().read(_renamed(upload, fanned), start, end)
 
     async def ids(self) -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ async def send_download(
     if span is None:
         await responder.reply(reply)
         return
-    await responder.start(reply, content_length=span.end - span.start)
-    buffers = uploads.store.read(upload, span.start, span.end)
-    async for buffer in buffers:
-        if responder.extension is not None and responder.extension.is_gone:
-            break
-        await responder.send({"type": "http.response.body", "body": buffer, "more_body": True})
+    async with aclosing(uploads.store.read(upload, span.start, span.end)) as buffers:
+        # Before the head: whoever a placed file is for may have taken it away.
+        first = await anext(buffers, b"")
+        await responder.start(reply, content_length=span.end - span.start)
+        await responder.send({"type": "http.response.body", "body": first, "more_body": True})
+        async for buffer in buffers:
+            if responder.extension is not None and responder.extension.is_gone:
+                break
+            await responder.send({"type": "http.response.body", "body": buffer, "more_body": True})
     await responder.send({"type": "http.response.body", "body": b""})

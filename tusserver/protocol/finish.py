@@ -42,10 +42,11 @@ class Finish(Struct, frozen=True, omit_defaults=True):
 
     `expected` are the digests that the client gave, `digests` those of the stored bytes, both
     hexadecimal by algorithm. `scan` says what the virus scan found ("clean", "not scanned: …";
-    empty: there was none). `place` is where the file has gone, relative to the destination root.
-    `ended_at` is the moment of the outcome, `event_id` names the one event that tells of it, and
-    `is_told` says that everybody has heard it. `in_background`: clients are not kept waiting, the
-    upload counts as finished for them once all bytes are there.
+    empty: there was none), `is_approved` that the application has agreed. `place` is where the file
+    has gone, relative to the destination root. `ended_at` is the moment of the outcome, `event_id`
+    names the one event that tells of it, and `is_told` says that everybody has heard it.
+    `in_background`: clients are not kept waiting, the upload counts as finished for them once all
+    bytes are there.
     """
 
     state: FinishState = FinishState.DUE
@@ -54,6 +55,7 @@ class Finish(Struct, frozen=True, omit_defaults=True):
     expected: tuple[tuple[str, str], ...] = ()
     digests: tuple[tuple[str, str], ...] = ()
     scan: str = ""
+    is_approved: bool = False
     intent: Intent | None = None
     place: str = ""
     ended_at: datetime | None = None

@@ -65,6 +65,41 @@ class PolicySettings(ServerSettings):
         kind="path",
     )
 
+    allow_preset: str = setting(
+        "off",
+        RULES,
+        "Take only files with the extensions of this list; hpc: txt csv json yaml yml py sh bash "
+        "tar gz zip bz2 xz sif img h5 hdf5 nc dat.",
+        choices=("off", "hpc"),
+    )
+    allow_extensions: tuple[str, ...] = setting(
+        "",
+        RULES,
+        "Take only files with one of these extensions (and those of the preset).",
+        kind="list",
+    )
+    allow_types: tuple[str, ...] = setting(
+        "", RULES, "Take only files of these media types, as image/*.", kind="list"
+    )
+    check_content: bool = setting(
+        False,
+        RULES,
+        "Refuse a file whose first bytes contradict its extension or media type.",
+        kind="flag",
+    )
+    quota_size: int | None = setting(
+        "off", RULES, "Bytes that one user may have here, finished or not.", kind="size"
+    )
+    quota_uploads: int = setting(
+        0, RULES, "Number of uploads that one user may have here; 0 for any.", kind="integer"
+    )
+    quota_active: int = setting(
+        0, RULES, "Number of unfinished uploads that one user may have; 0 for any.", kind="integer"
+    )
+    min_free_space: int | None = setting(
+        "off", RULES, "Take no upload that would leave less room on the disk.", kind="size"
+    )
+
     digests: tuple[str, ...] = setting(
         "",
         FINISH,

@@ -264,7 +264,7 @@ class FileStore:
             if finish is not None and finish.place:
                 if self._places is None:
                     raise UploadNotFound
-                return filesystem.open_file(self._places.path_of(finish), read_only=True)
+                return self._places.open(finish, record.size)
             return filesystem.open_file(self._layout.data(upload_id, record), read_only=True)
 
     async def place(

@@ -4,11 +4,14 @@ for the file store.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tusserver.protocol.errors import UploadNotFound
+from tusserver.store import filesystem
 from tusserver.store.base import PlaceRefused
 from tusserver.store.filesystem import storage_errors
 from tusserver.store.placing import NameTaken, NothingToPlace, Placer, UnsafeFolder
@@ -56,6 +59,15 @@ class Places:
                 raise PlaceRefused(str(error)) from error
         return self._folder.record_finish(upload, replace(finish, intent=None, place=placed))
 
-    def path_of(self, finish: Finish) -> str:
-        """Where an upload lies that has been placed."""
-        return str(self._placer.root / finish.place)
+    def open(self, finish: Finish, size: int) -> int:
+        """A descriptor of a file that has been placed, of so many bytes. Raises UploadNotFound if
+        it is not there any more, or has become another one.
+        """
+        try:
+            descriptor = filesystem.open_file(str(self._placer.root / finish.place), read_only=True)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UploadNotFound from None
+        if os.fstat(descriptor).st_size != size:
+            os.close(descriptor)
+            raise UploadNotFound
+        return descriptor

@@ -12,19 +12,16 @@ What is about to appear is noted before it does, as path and inode. After a cras
 same call carries on: a file with the noted inode at the noted path is ours, whatever else is there
 is not. The upload's own file goes last, when its bytes are in place (with `durable`: on the disk).
 
-Folders are opened one by one and never through a symbolic link, so that nobody who may write below
-the root can lead an upload out of it. A root that does not exist is not made: it may be a disk that
-is not mounted.
+One moment is not covered, and only where a file is claimed: between its creation and the id in it
+a crash leaves an empty file, which nobody can tell from somebody else's.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
@@ -33,20 +30,44 @@ from typing import TYPE_CHECKING
 
 from tusserver.protocol.finish import Intent
 from tusserver.store import filesystem
+from tusserver.store.copying import (
+    COMPARED,
+    COPIED,
+    PART_OPEN,
+    PART_WRITTEN,
+    copy,
+    has_bytes_of,
+    open_part,
+)
 from tusserver.store.file_layout import escape
-
-assert sys.platform != "win32", "this module needs descriptors of directories"
+from tusserver.store.folders import (
+    FILE_FLAGS,
+    Folders,
+    UnsafeFolder,
+    check_component,
+    content,
+    look,
+    remove,
+    rename_exclusively,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+__all__ = [
+    "STEPS",
+    "Intent",
+    "NameTaken",
+    "NothingToPlace",
+    "OnCollision",
+    "Placed",
+    "Placer",
+    "UnsafeFolder",
+]
+
 FOLDER_READY = "folder ready"
 PREPARED = "prepared"
-PART_OPEN = "part open"
-PART_WRITTEN = "part written"
-COPIED = "copied"
-COMPARED = "compared"
 NOTED = "noted"
 CLAIMED = "claimed"
 NAMED = "named"
@@ -67,18 +88,14 @@ STEPS: tuple[str, ...] = (
     PART_REMOVED,
     SOURCE_REMOVED,
 )
-"""What `on_step` is told of, in this order; which of them there are depends on the way, and
-PART_WRITTEN and NOTED may come several times.
+"""What `on_step` is told of, right after it. Which of them there are depends on the way that is
+taken; PART_WRITTEN and NOTED may come several times.
 """
 
-_COPY_SIZE = 4 * 1024 * 1024
 _MAX_NAME = 255
-_RENAME_NOREPLACE = 1
 _PERMISSIONS = 0o777
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 _NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class OnCollision(Enum):
@@ -93,19 +110,15 @@ class NameTaken(Exception):
     """Somebody else's file, or a folder, has the name and is to stay."""
 
 
-class UnsafeFolder(OSError):
-    """A symbolic link or a file is where a folder should be."""
-
-
 class NothingToPlace(FileNotFoundError):
-    """The upload's file is gone, and what was noted is not at its place either: whoever waits for
-    such files may have taken it away already.
+    """The upload's file is gone, and what was noted is not at its place: whoever waits for such
+    files may have taken it away already.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where the file is: as an absolute path, and relative to the root with slashes."""
+    """Where the file is: as a path, and relative to the root with slashes."""
 
     path: Path
     relative: str
@@ -113,7 +126,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Placer:
-    """Places files below `root`.
+    """Places files below `root`, an absolute path of a folder that exists.
 
     `numbered` makes another name of a name and a number from 1 on. `file_mode` None keeps that of
     the upload, `group` None that of the process. `durable`: the file and the entries of folders are
@@ -144,11 +157,13 @@ class Placer:
 
         `intent` is the last one that `note` was given, which has to keep it durably; the other
         arguments are the same each time, and nobody else places this upload meanwhile. While bytes
-        are copied `on_progress` is told how many are. Raises NameTaken, UnsafeFolder,
-        NothingToPlace and OSError; the source is still there then, and the call may be repeated.
+        are copied, `on_progress` is told how many are. Raises NameTaken, UnsafeFolder,
+        NothingToPlace, ValueError for what is no name, and OSError; the source is still there then
+        if it was before, and the call may be repeated.
         """
         for component in (*folders, name):
-            _check_component(component)
+            check_component(component)
+        os.stat(self.root)  # A disk that is not mounted must not look like a file taken away.
         job = _Job(self, source, name, upload_id, note, on_step, on_progress)
         with ExitStack() as stack:
             found = job.open_source(stack)
@@ -160,27 +175,19 @@ class Placer:
         return Placed(self.root / relative, relative)
 
     def link(self, origin: str, origin_folder: int | None, name: str, folder: int) -> None:
-        """Gives a file one more name in the folder of this descriptor. Raises OSError."""
-        os.link(
-            origin, name, src_dir_fd=origin_folder, dst_dir_fd=folder, follow_symlinks=False
-        )
+        """Gives a file one more name, in the folder of this descriptor. Raises OSError."""
+        os.link(origin, name, src_dir_fd=origin_folder, dst_dir_fd=folder, follow_symlinks=False)
 
     def rename_exclusively(
         self, origin: str, origin_folder: int | None, name: str, folder: int
     ) -> None:
-        """Gives a file another name that nobody has. Raises OSError; EEXIST if somebody has."""
-        function = _renameat2()
-        if function is None:
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        at = -100 if origin_folder is None else origin_folder
-        if function(at, os.fsencode(origin), folder, os.fsencode(name), _RENAME_NOREPLACE):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), name)
+        """See folders. What a file system cannot do may be overridden here, as may `link`."""
+        rename_exclusively(origin, origin_folder, name, folder)
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """The upload's own file, or its copy: what is to get the name."""
+class _Origin:
+    """What is to get the name: the upload's own file, or the copy in the folder."""
 
     descriptor: int
     name: str
@@ -189,7 +196,7 @@ class _Source:
     inode: int
 
     @classmethod
-    def of(cls, descriptor: int, name: str, folder: int | None = None) -> _Source:
+    def of(cls, descriptor: int, name: str, folder: int | None = None) -> _Origin:
         found = os.fstat(descriptor)
         return cls(descriptor, name, folder, found.st_dev, found.st_ino)
 
@@ -210,58 +217,65 @@ class _Job:
     progress: Callable[[int], None]
 
     @property
-    def part(self) -> str:
-        """The name of the copy. Others may know the id and put something there."""
+    def _part(self) -> str:
         name = f".{escape(self.upload_id)}.part"
         is_short = len(os.fsencode(name)) <= _MAX_NAME
         return name if is_short else f".{sha256(os.fsencode(name)).hexdigest()}.part"
 
-    def open_source(self, stack: ExitStack) -> _Source | None:
+    @property
+    def _claim(self) -> bytes:
+        return os.fsencode(f"tusserver is about to place {self.upload_id} here\n")
+
+    @property
+    def _folders(self) -> Folders:
+        placer = self.placer
+        return Folders(placer.root, placer.directory_mode, placer.group, placer.durable)
+
+    def open_source(self, stack: ExitStack) -> _Origin | None:
         try:
-            descriptor = os.open(self.source, os.O_RDONLY | _FILE_FLAGS)
+            descriptor = os.open(self.source, os.O_RDONLY | FILE_FLAGS)
         except FileNotFoundError:
             return None
         stack.callback(os.close, descriptor)
-        return _Source.of(descriptor, str(self.source))
+        return _Origin.of(descriptor, str(self.source))
 
-    def carry_on(self, intent: Intent, source: _Source | None) -> str | None:
-        """Ends what was begun if the noted file is at its place. Where it is not, nobody can see
+    def carry_on(self, intent: Intent, source: _Origin | None) -> str | None:
+        """Ends what was begun if the noted file is at its place. If it is not, nobody has seen
         anything of this upload, and it begins anew.
         """
         *folders, name = intent.path.split("/")
         for component in (*folders, name):
-            _check_component(component)
-        try:
-            with self._folder(tuple(folders), make=False) as folder:
-                if not self._is_placed(intent, source, folder, name):
-                    return None
+            check_component(component)
+        opened = self._folders.opened(tuple(folders), make=False)
+        with suppress(FileNotFoundError), opened as folder:
+            if self._is_placed(intent, source, name, folder):
                 self._finish(folder)
-        except FileNotFoundError:
-            return None
-        return intent.path
+                return intent.path
+            if content(name, folder, len(self._claim)) == self._claim:
+                remove(name, folder)
+        return None
 
-    def _is_placed(self, intent: Intent, source: _Source | None, folder: int, name: str) -> bool:
-        found = _look(name, folder)
+    def _is_placed(self, intent: Intent, source: _Origin | None, name: str, folder: int) -> bool:
+        found = look(name, folder)
         if source is not None and source.is_same(found):
             return True
-        # Devices may have other numbers after a boot, so that these are not compared.
+        # A device may have another number after a boot, so that it is not compared.
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_ino != intent.inode:
             return False
-        if source is None:
-            return True
-        # The name may have outlived a loss of power that the bytes of the copy have not.
-        return _has_bytes_of(source.descriptor, name, folder)
+        # Without `durable` the name may have outlived a loss of power that the bytes have not.
+        return source is None or has_bytes_of(source.descriptor, name, folder)
 
-    def begin(self, folders: tuple[str, ...], source: _Source) -> str:
-        with self._folder(folders, make=True) as folder:
+    def begin(self, folders: tuple[str, ...], source: _Origin) -> str:
+        """All of it; returns the relative path."""
+        with self._folders.opened(folders, make=True) as folder:
             self.step(FOLDER_READY)
             name = self._link_or_copy(folders, folder, source)
             self.step(NAMED)
             self._finish(folder)
         return "/".join((*folders, name))
 
-    def _link_or_copy(self, folders: tuple[str, ...], folder: int, source: _Source) -> str:
-        # Folders are compared, for on overlays the files have other devices than these.
+    def _link_or_copy(self, folders: tuple[str, ...], folder: int, source: _Origin) -> str:
+        # Folders are compared, for on overlays their files have other devices than they.
         if os.stat(self.source.parent).st_dev == os.fstat(folder).st_dev:
             self._prepare(source.descriptor, source.descriptor)
             self.step(PREPARED)
@@ -270,22 +284,29 @@ class _Job:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        if self.placer.on_collision is OnCollision.REFUSE and _look(self.name, folder):
+        if self.placer.on_collision is OnCollision.REFUSE and look(self.name, folder):
             raise NameTaken(_taken(folders, self.name))
-        descriptor = self._open_part(folder)
+        descriptor = open_part(self._part, folder)
         try:
-            self._copy(source.descriptor, descriptor)
-            return self._appear(_Source.of(descriptor, self.part, folder), folders, folder)
+            copy(
+                source.descriptor,
+                descriptor,
+                lambda: self._prepare(descriptor, source.descriptor),
+                self.step,
+                self.progress,
+                durable=self.placer.durable,
+            )
+            return self._appear(_Origin.of(descriptor, self._part, folder), folders, folder)
         except (OSError, NameTaken) as error:
-            # The rest of a copy is worth keeping, but not for its room.
+            # The rest of a copy is worth keeping for the next attempt, but not its room.
             if isinstance(error, NameTaken) or filesystem.is_out_of_room(error):
-                _remove(self.part, folder)
+                remove(self._part, folder)
             raise
         finally:
             os.close(descriptor)
 
     def _prepare(self, descriptor: int, model: int) -> None:
-        """Whoever sees the name is to see group, mode and bytes as they stay."""
+        """Whoever sees the name is to see group, mode and bytes as they will stay."""
         if self.placer.group is not None:
             os.fchown(descriptor, -1, self.placer.group)
         mode = self.placer.file_mode
@@ -294,15 +315,14 @@ class _Job:
         if self.placer.durable:
             os.fsync(descriptor)
 
-    def _appear(self, origin: _Source, folders: tuple[str, ...], folder: int) -> str:
+    def _appear(self, origin: _Origin, folders: tuple[str, ...], folder: int) -> str:
+        replaces = self.placer.on_collision is OnCollision.REPLACE
         for name in self._candidates():
-            if self.placer.on_collision is not OnCollision.REPLACE and not self._is_free(
-                name, folder
-            ):
+            if not replaces and look(name, folder):
                 continue
             self.note(Intent("/".join((*folders, name)), origin.device, origin.inode))
             self.step(NOTED)
-            if self._put(origin, name, folder):
+            if (self._replace if replaces else self._link)(origin, name, folder):
                 return name
         raise NameTaken(_taken(folders, self.name))
 
@@ -311,38 +331,65 @@ class _Job:
         if self.placer.on_collision is OnCollision.NUMBER:
             yield from (self.placer.numbered(self.name, number) for number in count(1))
 
-    def _is_free(self, name: str, folder: int) -> bool:
-        found = _look(name, folder)
-        return found is None or self._is_claim(found, name, folder)
+    # Each of these gives the name at one stroke, or returns False if it must stay somebody else's.
 
-    def _put(self, origin: _Source, name: str, folder: int) -> bool:
-        """Whether the name could be given, at one stroke; False if somebody else has it."""
-        if self.placer.on_collision is OnCollision.REPLACE:
-            try:
-                os.rename(origin.name, name, src_dir_fd=origin.folder, dst_dir_fd=folder)
-            except IsADirectoryError:
-                return False
-            return True
+    def _replace(self, origin: _Origin, name: str, folder: int) -> bool:
+        try:
+            os.rename(origin.name, name, src_dir_fd=origin.folder, dst_dir_fd=folder)
+        except IsADirectoryError:
+            return False
+        return True
+
+    def _link(self, origin: _Origin, name: str, folder: int) -> bool:
         try:
             self.placer.link(origin.name, origin.folder, name, folder)
         except FileExistsError:
-            # A file server may have done it and have been asked once more.
-            return origin.is_same(_look(name, folder)) or (
-                self._is_free(name, folder) and self._rename(origin, name, folder)
-            )
+            # A file server may have done it and then been asked once more.
+            return origin.is_same(look(name, folder))
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             return self._rename(origin, name, folder)
         return True
 
-    def _rename(self, origin: _Source, name: str, folder: int) -> bool:
+    def _rename(self, origin: _Origin, name: str, folder: int) -> bool:
         try:
             self.placer.rename_exclusively(origin.name, origin.folder, name, folder)
         except FileExistsError:
-            return self._is_free(name, folder) and self._replace_claim(origin, name, folder)
+            return False
         except OSError as error:
             if error.errno not in _NO_EXCLUSIVE_RENAME:
                 raise
-            return self._replace_claim(origin, name, folder)
+            return self._claim_and_replace(origin, name, folder)
         return True
+
+    def _claim_and_replace(self, origin: _Origin, name: str, folder: int) -> bool:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE_FLAGS
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        except FileExistsError:
+            return False
+        try:
+            filesystem.write_at(descriptor, [self._claim], 0)
+            self.step(CLAIMED)
+            return self._replace(origin, name, folder)
+        except OSError:
+            remove(name, folder)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _finish(self, folder: int) -> None:
+        """The place is kept, then everything else goes."""
+        if self.placer.durable:
+            os.fsync(folder)
+            self.step(PLACE_SYNCED)
+        remove(self._part, folder)
+        self.step(PART_REMOVED)
+        with suppress(FileNotFoundError):
+            os.unlink(self.source)
+        self.step(SOURCE_REMOVED)
+
+
+def _taken(folders: tuple[str, ...], name: str) -> str:
+    return f"{'/'.join((*folders, name))!r} is taken"

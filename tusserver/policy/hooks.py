@@ -1,0 +1,90 @@
+"""Functions of an application that are asked, or told, about uploads in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
+
+from tusserver.protocol.errors import TusError
+from tusserver.protocol.refusals import FinishUnavailable, UploadRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from tusserver.protocol.access import Caller
+    from tusserver.protocol.upload import Upload
+
+_T = TypeVar("_T")
+_logger = logging.getLogger("tusserver")
+
+
+class HookFailed(TusError):
+    """A hook has raised something else than a refusal, or has not come to an end in time."""
+
+    code = "ERR_HOOK_FAILED"
+    is_for_operator = True
+    default_message = "a check of this site failed; try again later"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """All of them optional. Those that are asked refuse by raising a TusError, as
+    `Forbidden("not now")` or `UploadRefused("ERR_TOO_OLD", "this file is too old")`; whatever else
+    they raise, and more than `timeout` seconds, is the server's failure, not the client's.
+
+    `on_create` is asked before there is anything, and may return metadata that is added or changed.
+    `before_finish` is asked when all bytes are there, after the other checks and before the file is
+    placed; what it raises with 4xx is for good, and if it fails it is asked again later.
+    `on_finish` is told the outcome (`upload.finish` has it where the upload was finished in steps),
+    at least once: also again after a crash or if it fails. `on_terminate` is asked before a client
+    ends an upload.
+    """
+
+    on_create: Callable[[Upload, Caller | None], Awaitable[Mapping[str, str] | None]] | None = None
+    before_finish: Callable[[Upload], Awaitable[None]] | None = None
+    on_finish: Callable[[Upload], Awaitable[None]] | None = None
+    on_terminate: Callable[[Upload], Awaitable[None]] | None = None
+    timeout: float = 30.0
+
+    async def call(self, hook: Awaitable[_T]) -> _T:
+        """What the hook returns. Raises the TusError that it raises, else HookFailed."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await hook
+        except TusError:
+            raise
+        except TimeoutError as error:
+            raise HookFailed("a check of this site took too long; try again later") from error
+        except Exception as error:
+            _logger.exception("a hook failed")
+            raise HookFailed from error
+
+
+class HookStep:
+    """Asks `before_finish`."""
+
+    name = "hook"
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def is_needed(self, upload: Upload) -> bool:
+        assert upload.finish is not None
+        return not upload.finish.is_approved
+
+    async def run(self, upload: Upload) -> Upload:
+        assert upload.finish is not None
+        assert self._hooks.before_finish is not None
+        try:
+            await self._hooks.call(self._hooks.before_finish(upload))
+        except TusError as error:
+            if error.status < 500 and not isinstance(error, UploadRefused):
+                raise UploadRefused(error.code, error.message, error.status) from error
+            if isinstance(error, HookFailed):
+                raise FinishUnavailable(error.message) from error
+            raise
+        return replace(upload, finish=replace(upload.finish, is_approved=True))
