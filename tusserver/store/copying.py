@@ -45,7 +45,7 @@ def _open_earlier(name: str, folder: int) -> int | None:
     except PermissionError:
         return None  # It has its final mode already, and that lets nobody write.
     opened = os.fstat(descriptor)
-    if opened.st_nlink == 1 and opened.st_uid == os.geteuid():
+    if opened.st_nlink == 1 and filesystem.is_ours(opened):
         return descriptor
     os.close(descriptor)
     return None

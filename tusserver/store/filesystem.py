@@ -149,6 +149,23 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
+def set_group_and_mode(descriptor: int, group: int | None, mode: int) -> None:
+    """Gives an open file or folder these permissions, whatever the umask, and this group unless it
+    is None. Raises OSError.
+    """
+    if sys.platform == "win32":
+        return
+    if group is not None:
+        os.fchown(descriptor, -1, group)
+    # After the group, whose change takes bits away.
+    os.fchmod(descriptor, mode)
+
+
+def is_ours(file: os.stat_result) -> bool:
+    """The user of this process owns this file."""
+    return sys.platform == "win32" or file.st_uid == os.geteuid()
+
+
 def sync_data(descriptor: int) -> None:
     """Returns when the bytes and the size of this file are on the disk."""
     if sys.platform == "darwin":

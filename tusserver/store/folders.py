@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-assert sys.platform != "win32", "this module needs descriptors of directories"
+from tusserver.store import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-"""For a plain file: no link is followed, and something else does not make us wait."""
-_ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
+if sys.platform == "win32":
+    # There is nothing like it there: `compose_policy` refuses to place files.
+    FILE_FLAGS = _ROOT_FLAGS = _FOLDER_FLAGS = 0
+else:
+    FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    """For a plain file: no link is followed, and something else does not make us wait."""
+    _ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    _FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
 _RENAME_NOREPLACE = 1
 _HERE = -100
 
@@ -72,11 +76,9 @@ class Folders:
             return _enter(parent, name)
         folder = _enter(parent, name)
         try:
-            if self.group is not None:
-                os.fchown(folder, -1, self.group)
             # What the parent hands down stays: files made here have the group of the folder.
             inherited = os.fstat(folder).st_mode & stat.S_ISGID
-            os.fchmod(folder, self.mode | inherited)
+            filesystem.set_group_and_mode(folder, self.group, self.mode | inherited)
         except OSError:
             os.close(folder)
             raise

@@ -307,11 +307,10 @@ class _Job:
 
     def _prepare(self, descriptor: int, model: int) -> None:
         """Whoever sees the name is to see group, mode and bytes as they will stay."""
-        if self.placer.group is not None:
-            os.fchown(descriptor, -1, self.placer.group)
         mode = self.placer.file_mode
-        # After the group, whose change takes bits away.
-        os.fchmod(descriptor, os.fstat(model).st_mode & _PERMISSIONS if mode is None else mode)
+        if mode is None:
+            mode = os.fstat(model).st_mode & _PERMISSIONS
+        filesystem.set_group_and_mode(descriptor, self.placer.group, mode)
         if self.placer.durable:
             os.fsync(descriptor)
 
