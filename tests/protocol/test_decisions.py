@@ -199,7 +199,7 @@ def test_a_deferred_length_may_be_declared_once() -> None:
     assert a_patch(length=5, content_length=0).decide(deferred, OPEN, NOW) == Append(
         0, 0, declare=5
     )
-    assert a_patch(length=10).decide(an_upload(), OPEN, NOW).declare is None
+    assert a_patch(length=10).decide(an_upload(), OPEN, NOW) == Append(5, 3)
     with pytest.raises(InvalidUploadLength):
         a_patch(length=11).decide(an_upload(), OPEN, NOW)
     with pytest.raises(InvalidUploadLength):
@@ -214,7 +214,7 @@ def test_a_patch_keeps_what_its_header_says_of_checksum_and_trailer() -> None:
     checksum = Checksum("sha1", b"x" * 20)
     body = BodyHead(3, True, checksum, Trailer.ANNOUNCED)
     plan = Patch("abc", 5, None, body).decide(an_upload(), OPEN, NOW)
-    assert (plan.checksum, plan.trailer) == (checksum, Trailer.ANNOUNCED)
+    assert plan == Append(5, 3, checksum=checksum, trailer=Trailer.ANNOUNCED)
 
 
 @pytest.mark.parametrize(
