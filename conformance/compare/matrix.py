@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from conformance.compare.columns import Cell, Column, reasons
-from conformance.report.documents import css_class, page
+from conformance.report.documents import css_class, page, prose
 from conformance.requirements import requirements
 from conformance.verdict import Verdict
 
@@ -127,9 +127,11 @@ _STYLE = """
 .head { position: sticky; top: 0; background: Canvas; padding: .5rem .8rem; z-index: 1;
   border-bottom: 1px solid var(--line); font-weight: 600 }
 .chip { font-size: .75rem; font-weight: 600; text-align: center } summary { list-style: none }
-table { border-collapse: collapse } td, th { padding: .2rem .7rem; text-align: left }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
-@media (max-width: 50rem) { .grid { grid-template-columns: repeat(var(--n), 1fr) }
+table { border-collapse: collapse; margin-bottom: 1.5rem }
+td, th { padding: .2rem .7rem; text-align: left } tr > :first-child { padding-left: 0 }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+@media (max-width: 50rem) { td, th { padding: .2rem .4rem }
+  .grid { grid-template-columns: repeat(var(--n), 1fr) }
   .grid > .wide { grid-column: 1 / -1 } }
 """
 
@@ -154,7 +156,7 @@ def as_html(columns: Sequence[Column], date: str) -> str:
 
 
 def _counts(columns: Sequence[Column]) -> str:
-    heads = "".join(f'<th class="{css_class(each)}">{each.word}</th>' for each in TOLD)
+    heads = "".join(f'<th class="n {css_class(each)}">{each.word}</th>' for each in TOLD)
     lines = "".join(
         f"<tr><td>{escape(column.name)} {escape(column.version)}</td>"
         + "".join(f'<td class="n">{column.count(each)}</td>' for each in TOLD)
@@ -173,7 +175,7 @@ def _html_row(columns: Sequence[Column], row: Requirement) -> str:
     link = f'<p><a href="{row.link}">in the specification</a></p>' if row.link else ""
     return (
         f'<details><summary class="grid"><code class="wide">{row.id}</code><span class="wide">'
-        f"{escape(row.sentence)}</span>{chips}</summary><div>{told}{link}</div></details>"
+        f"{prose(row.sentence)}</span>{chips}</summary><div>{told}{link}</div></details>"
     )
 
 
@@ -191,5 +193,5 @@ def _told(column: Column, row: Requirement) -> str:
         return ""
     return (
         f'<p><b class="{css_class(cell.verdict)}">{escape(column.name)}: {cell.verdict.word}</b> '
-        f"{escape(why)}</p>{shown}"
+        f"{prose(why)}</p>{shown}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import asdict
 from html import escape
@@ -112,6 +113,7 @@ def _groups(report: Report) -> dict[str, list[RowResult]]:
     return groups
 
 
+_CODE = re.compile("`([^`]+)`")
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #f6f8fa; --fail: #cf222e;
   --warn: #9a6700; --info: #0969da; --pass: #1a7f37; --mute: #656d76 }
@@ -123,6 +125,7 @@ h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin
 details { border: 1px solid var(--line); border-radius: 6px; margin: .3rem 0 }
 summary { padding: .4rem .8rem; cursor: pointer } summary:hover { background: var(--soft) }
 details > div { padding: .2rem 1rem .8rem }
+code { font-size: .92em }
 code.id { display: inline-block; min-width: 8.5rem } .level { color: var(--mute); font-size: .8rem }
 pre { background: var(--soft); padding: .7rem; overflow: auto; font-size: .8rem; max-height: 24rem }
 .v { display: inline-block; min-width: 6.5rem; font-weight: 600; font-size: .85rem }
@@ -157,6 +160,11 @@ def page(title: str, body: str) -> str:
     )
 
 
+def prose(text: str) -> str:
+    """Text for a page, with `code` set as such."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
 def css_class(verdict: Verdict) -> str:
     return verdict.word if verdict >= Verdict.PASS else "none"
 
@@ -164,7 +172,7 @@ def css_class(verdict: Verdict) -> str:
 def _row(result: RowResult) -> str:
     row = result.requirement
     link = f' <a href="{row.link}">in the specification</a>' if row.link else ""
-    why = f"<p>{escape(result.reason)}</p>" if result.reason else ""
+    why = f"<p>{prose(result.reason)}</p>" if result.reason else ""
     told = "".join(
         f"<p><b>{escape(each.probe or each.check)}</b><br>expected {escape(each.expected)}"
         f"<br>got {escape(each.got)}</p><pre>{escape(each.exchange)}</pre>"
@@ -175,7 +183,7 @@ def _row(result: RowResult) -> str:
         f"<details{' open' if result.verdict is Verdict.FAIL else ''}><summary>"
         f'<span class="v {css_class(result.verdict)}">{result.verdict.word}</span>'
         f'<code class="id">{row.id}</code> <span class="level">{row.level}</span> '
-        f"{escape(row.sentence)}</summary><div>{why}{told}{link}</div></details>"
+        f"{prose(row.sentence)}</summary><div>{why}{told}{link}</div></details>"
     )
 
 
