@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tusserver.protocol.decision import Outcome
@@ -28,6 +28,9 @@ class ScriptedBody:
     @property
     def direct(self) -> DirectBody | None:
         return None
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """This server never stops."""
 
     def hold_cancellation(self) -> bool:
         return False

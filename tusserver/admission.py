@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tusserver.lock.base import Locker
     from tusserver.protocol.access import Caller
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
@@ -13,8 +16,10 @@ if TYPE_CHECKING:
 class Admission(Protocol):
     """Asked before anything is stored, and told when something has gone."""
 
-    async def start(self) -> None:
-        """Raises StoreUnusable with a sentence for the operator."""
+    async def start(self, locker: Locker) -> None:
+        """`locker` has the locks of the uploads. Raises StoreUnusable with a sentence for the
+        operator.
+        """
         ...
 
     async def close(self) -> None:
@@ -22,8 +27,8 @@ class Admission(Protocol):
         ...
 
     async def admit(self, upload: Upload, caller: Caller | None) -> Upload:
-        """The new upload as it may be created; what it takes of a quota is reserved. Raises the
-        TusError that refuses it.
+        """The new upload as it may be created; what it takes of a quota is reserved. For the holder
+        of its lock. Raises the TusError that refuses it.
         """
         ...
 
@@ -43,11 +48,23 @@ class Admission(Protocol):
         ...
 
     async def ended(self, upload: Upload) -> None:
-        """The upload is finished, or refused."""
+        """The upload is finished, or refused; partial uploads, too."""
         ...
 
     async def removed(self, upload_id: str) -> None:
         """The upload does not exist any more, or never came to exist."""
+        ...
+
+    async def review(self, uploads: Sequence[Upload]) -> None:
+        """These uploads have been found in the store: those that have never been admitted are
+        counted, and those that a crash has left counted wrongly.
+        """
+        ...
+
+    def review_all(self) -> AsyncIterator[None]:
+        """Goes through all that is counted, in short steps, and forgets what is in the store no
+        more.
+        """
         ...
 
     @property

@@ -13,6 +13,7 @@ from tusserver.ground import Ground, Stored
 from tusserver.protocol import checksum
 from tusserver.protocol.decision import Append, Outcome, Repeat, Trailer
 from tusserver.protocol.errors import TusError
+from tusserver.protocol.refusals import QuotaExceeded
 from tusserver.store.base import BodyInterrupted
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Appender:
         """Stores a body behind `upload`. For the holder of the lock."""
         if self._ground.finisher.has_steps:
             upload = await self._ground.finisher.adopt(upload)
+        room = plan.limit
         if self._ground.admission is not None:
             plan = await self._ground.admission.grow(upload, plan)
         body.bound(plan.limit)
@@ -98,6 +100,11 @@ class Appender:
             await self._ground.admission.grown(appended.upload)
         if not appended.upload.is_complete:
             self._ground.keeper.note_unsynced(upload.upload_id)
+        if appended.outcome is Outcome.TOO_LONG and plan.limit != room:
+            raise QuotaExceeded(
+                "what fits into your quota is stored, and there is no room for the rest",
+                headers=[(b"upload-offset", b"%d" % appended.upload.shown_offset)],
+            )
         return Stored(appended.upload, appended.outcome)
 
 

@@ -7,12 +7,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from starlette.routing import BaseRoute
+
 from tusserver.asgi.access import log_access
-from tusserver.asgi.app import Application, whole_server
+from tusserver.asgi.app import Application, Below, whole_server
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.endpoint import EndpointOptions
 from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
 from tusserver.compose_policy import build_access, build_placer, build_policy
+from tusserver.compose_status import (
+    API_PATH,
+    build_board,
+    build_pages,
+    build_status_api,
+    path_from_api,
+)
 from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import Policy, UploadsOptions
 from tusserver.settings import Settings, SettingsError
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from tusserver.asgi.access import AccessLog
+    from tusserver.asgi.api import StatusApi
     from tusserver.events.base import Listener
     from tusserver.lock.base import Locker
     from tusserver.policy.access import AccessControl, Check
@@ -64,8 +74,23 @@ class TusApp(Application):
         settings = settings or Settings.of(**fields)
         uploads = build_uploads(settings, listener, hooks)
         access = build_access(settings, check)
-        options = _endpoint_options(settings, on_access, access)
-        super().__init__(uploads, options, _seconds(settings.sweep_interval))
+        self._settings = settings
+        self._options = _endpoint_options(settings, on_access, access)
+        board = build_board(settings, uploads) if settings.has_api else None
+        super().__init__(uploads, self._options, _seconds(settings.sweep_interval), board)
+
+    def status_api(self, uploads_path: str) -> StatusApi:
+        """The status API, to be mounted at a path of its own, from where `uploads_path` leads to
+        the uploads:
+
+            app.mount("/files", tus)
+            app.mount("/api", tus.status_api("../files"))
+
+        Raises SettingsError if the setting `api` does not ask for it.
+        """
+        if self.board is None:
+            raise SettingsError("api: it is not on; give api='on', or ask for tokens")
+        return build_status_api(self._settings, self.board, self._options, uploads_path)
 
 
 def create_app(
@@ -80,7 +105,11 @@ def create_app(
     """A whole server as a Starlette application; uploads at `base_path`. Raises SettingsError."""
     settings = settings or Settings.of(**fields)
     app = TusApp(settings, listener=listener, on_access=on_access, check=check, hooks=hooks)
-    return whole_server(app, settings.base_path)
+    others = list[BaseRoute]() if settings.disable_pages else build_pages(settings)
+    if settings.has_api:
+        api = app.status_api(path_from_api(settings.base_path))
+        others.append(Below(API_PATH, api))
+    return whole_server(app, settings.base_path, *others)
 
 
 def build_uploads(

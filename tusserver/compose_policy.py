@@ -71,6 +71,7 @@ def _build_tokens(settings: Settings) -> TokenVerifier | None:
             user_claim=settings.jwt_user_claim,
             admin_claim=settings.jwt_admin_claim or None,
             admin_value=settings.jwt_admin_value,
+            max_size_claim=settings.jwt_max_size_claim or None,
         )
         return TokenVerifier(options)
     except (TokensUnusable, ValueError) as error:
@@ -91,7 +92,7 @@ def build_policy(
     steps = (
         *_digest_step(settings, store),
         *_scan_step(settings, store),
-        *(() if hooks.before_finish is None else (HookStep(hooks),)),
+        *(() if hooks.before_finish is hooks.on_finish is None else (HookStep(hooks),)),
         *_place_step(settings, store, on_step),
     )
     return Policy(
@@ -104,24 +105,36 @@ def build_policy(
 
 def _build_limits(settings: Settings, store: FileStore, hooks: Hooks) -> Limits | None:
     """None: there are no limits but those of the protocol."""
-    extensions = {name.lower().lstrip(".") for name in settings.allow_extensions}
-    extensions.update(PRESETS.get(settings.allow_preset, ()))
-    quota = Quota(
-        settings.quota_size, settings.quota_uploads or None, settings.quota_active or None
-    )
+    extensions, quota = allowed_extensions(settings), quota_of(settings)
     types = tuple(name.lower() for name in settings.allow_types)
     options = LimitOptions(
-        kinds=KindRules(frozenset(extensions), types, settings.check_content),
+        kinds=KindRules(extensions, types, settings.check_content),
         destinations=build_destinations(settings),
         quota=quota,
         min_free=settings.min_free_space,
         hooks=hooks,
     )
-    if options == LimitOptions() and settings.signing_secret_file is None:
+    ledger = None if quota == Quota() and not settings.has_api else ledger_of(settings)
+    if options == LimitOptions() and settings.signing_secret_file is None and ledger is None:
         return None
     root = settings.upload_dir.absolute()
-    ledger = None if quota == Quota() else Ledger(root / ".tusserver" / "ledger.db")
     return Limits(options, ledger, store.get, lambda: shutil.disk_usage(root).free, _utc_now)
+
+
+def allowed_extensions(settings: Settings) -> frozenset[str]:
+    """Extensions that files may have, without their dot; empty: any."""
+    extensions = {name.lower().lstrip(".") for name in settings.allow_extensions}
+    return frozenset(extensions.union(PRESETS.get(settings.allow_preset, ())))
+
+
+def quota_of(settings: Settings) -> Quota:
+    """What one user may have."""
+    return Quota(settings.quota_size, settings.quota_uploads or None, settings.quota_active or None)
+
+
+def ledger_of(settings: Settings) -> Ledger:
+    """The ledger of the upload directory, not opened yet."""
+    return Ledger(settings.upload_dir.absolute() / ".tusserver" / "ledger.db")
 
 
 def _utc_now() -> datetime:

@@ -58,11 +58,9 @@ class Creator:
         upload = ground.finisher.begin(upload, request.expected)
         if caller is not None:
             upload = replace(upload, owner=caller.user)
-        if ground.admission is not None:
-            upload = await ground.admission.admit(upload, caller)
         lock = await ground.locker.acquire(upload_id, 0)
         try:
-            upload = await self._add(upload)
+            upload = await self._add(upload, caller)
             try:
                 stored = await self._fill(upload, plan, partials, body, lock)
                 reply = request.settle(stored.upload, stored.outcome, capabilities, ground.clock())
@@ -77,12 +75,15 @@ class Creator:
             raise
         return await self._appender.conclude(replace(stored, reply=reply), lock)
 
-    async def _add(self, upload: Upload) -> Upload:
+    async def _add(self, upload: Upload, caller: Caller | None) -> Upload:
+        admission = self._ground.admission
+        if admission is not None:
+            upload = await admission.admit(upload, caller)
         try:
             upload = await self._ground.store.create(upload)
         except BaseException:
-            if self._ground.admission is not None:
-                await self._ground.admission.removed(upload.upload_id)
+            if admission is not None:
+                await admission.removed(upload.upload_id)
             raise
         await self._ground.teller.tell(UploadCreated(upload))
         return upload
@@ -98,9 +99,11 @@ class Creator:
         if isinstance(upload.concat, Final):
             assert self._ground.joiner is not None
             try:
-                return Stored(await self._ground.joiner.begin(upload, partials), Outcome.COMPLETE)
+                upload = await self._ground.joiner.begin(upload, partials)
             except UploadNotFound as error:
                 raise InvalidConcat("a partial upload has just been removed") from error
+            await self._ground.sniffer.joined(upload)
+            return Stored(upload, Outcome.COMPLETE)
         if plan is None:
             return Stored(upload, Outcome.COMPLETE)
         return await self._appender.store_body(upload, plan, body, lock)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
-from tusserver.protocol.errors import TusError, UploadNotFound
+from tusserver.protocol.errors import StorageFailed, TusError, UploadNotFound
 from tusserver.protocol.finish import Finish, FinishState, Refusal
 from tusserver.protocol.refusals import FinishUnavailable, UploadRefused
 from tusserver.protocol.upload import Partial, Upload
@@ -55,6 +55,23 @@ class FinishStep(Protocol):
         ...
 
 
+@runtime_checkable
+class MeasuredStep(FinishStep, Protocol):
+    """A step that can tell how far it is."""
+
+    def done(self, upload_id: str) -> int | None:
+        """How many bytes of this upload have been dealt with; None before it begins."""
+        ...
+
+
+class Work(NamedTuple):
+    """The step that is under way; in bytes, None where it cannot tell."""
+
+    step: str
+    done: int | None
+    total: int | None
+
+
 class Finisher:
     """Finishes the uploads of one store. `on_ended` is told of each outcome, under the lock."""
 
@@ -78,6 +95,7 @@ class Finisher:
         self._retry = policy.retry
         self._running: dict[str, asyncio.Task[Upload]] = {}
         self._retrying: set[asyncio.Task[None]] = set()
+        self._at: dict[str, FinishStep] = {}
 
     @property
     def has_steps(self) -> bool:
@@ -112,6 +130,14 @@ class Finisher:
         """The finish of this upload that is under way in this process."""
         return self._running.get(upload_id)
 
+    def work(self, upload: Upload) -> Work | None:
+        """What this process is doing with an upload."""
+        step = self._at.get(upload.upload_id)
+        if step is None:
+            return None
+        done = step.done(upload.upload_id) if isinstance(step, MeasuredStep) else None
+        return Work(step.name, done, None if done is None else upload.length)
+
     def is_unfinished(self, upload: Upload) -> bool:
         """Whether a finish is to be begun or carried on, or its outcome still to be told; for any
         thread.
@@ -127,13 +153,22 @@ class Finisher:
         self._running[upload.upload_id] = task
         return task
 
-    async def wait(self, task: asyncio.Task[Upload]) -> Upload:
+    async def wait(
+        self, task: asyncio.Task[Upload], on_stop: Callable[[Callable[[], None]], None]
+    ) -> Upload:
         """The upload with its outcome. Raises FinishUnavailable, or why it could not be made; the
-        finish goes on when whoever waits is cancelled.
+        finish goes on when whoever waits is cancelled. `on_stop` is given what to call when nobody
+        can wait any longer.
         """
         if not task.done():
-            await asyncio.wait((task,))
-        if task.cancelled():
+            stopped = asyncio.Event()
+            on_stop(stopped.set)
+            stop = asyncio.create_task(stopped.wait())
+            try:
+                await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stop.cancel()
+        if not task.done() or task.cancelled():
             raise FinishUnavailable
         return task.result()
 
@@ -197,7 +232,13 @@ class Finisher:
             if not step.is_needed(upload):
                 continue
             self._on_step(f"before {step.name}")
-            upload = await step.run(upload)
+            self._at[upload.upload_id] = step
+            try:
+                upload = await step.run(upload)
+            except OSError as error:
+                raise StorageFailed from error
+            finally:
+                del self._at[upload.upload_id]
             self._on_step(f"after {step.name}")
             assert upload.finish is not None
             upload = await self._record(upload, upload.finish)

@@ -53,10 +53,15 @@ class Keeper:
 
     def is_over(self, upload: Upload) -> bool:
         """Whether the time of this upload, finished or not, is over; for any thread."""
-        now, retain = self._clock(), self._retain_finished
+        moment = self.over_at(upload)
+        return moment is not None and moment <= self._clock()
+
+    def over_at(self, upload: Upload) -> datetime | None:
+        """When this upload, finished or not, is removed if nothing more comes; None: never."""
+        retain = self._retain_finished
         if upload.is_finished and not isinstance(upload.concat, Partial):
-            return retain is not None and upload.modified_at + retain <= now
-        return expiration.is_expired(upload, self._expires_after, now)
+            return None if retain is None else upload.modified_at + retain
+        return expiration.expires_at(upload, self._expires_after)
 
     async def is_due(self, upload: Upload) -> bool:
         """Whether it is to go now: a finished partial stays as long as a final upload waits for the

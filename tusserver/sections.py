@@ -10,7 +10,7 @@ from tusserver.protocol.decision import Outcome
 from tusserver.store.base import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from tusserver.protocol.errors import Header
 
@@ -27,6 +27,12 @@ class RequestBody(Body, Protocol):
 
     def bound(self, limit: int | None) -> None:
         """From now on at most `limit` bytes are given out, then reading raises TOO_LONG."""
+        ...
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """`callback` is called if the server stops before the request is answered, where it can
+        tell.
+        """
         ...
 
     def hold_cancellation(self) -> bool:

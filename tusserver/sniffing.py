@@ -59,6 +59,18 @@ class Sniffer:
             raise refusal
         return appended
 
+    async def joined(self, upload: Upload) -> None:
+        """Judges a final upload, whose parts nobody has judged, once it has been joined. Raises the
+        TusError that refuses it for good.
+        """
+        size = 0 if self._admission is None else self._admission.sniff_size
+        if not size or not upload.is_complete:
+            return
+        refusal = await self._judge(upload, size)
+        if refusal is not None:
+            await self._refuse(upload, refusal)
+            raise refusal
+
     async def _watch(self, upload: Upload, body: RequestBody, size: int) -> TusError | None:
         """The refusal, after the body has been interrupted."""
         try:
@@ -79,9 +91,10 @@ class Sniffer:
         try:
             async for buffer in self._store.read(upload, 0, end):
                 first += buffer
-            self._admission.check_content(upload, bytes(first))
         except UploadNotFound:
             return None  # It has been removed meanwhile.
+        try:
+            self._admission.check_content(upload, bytes(first))
         except TusError as refusal:
             return refusal
         return None

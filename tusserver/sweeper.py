@@ -82,9 +82,12 @@ class _Pass:
         self._dry_run = dry_run
         self.report = SweepReport()
         self.again: set[str] = set()
+        self._admission = None if dry_run else uploads.admission
+        self._seen: list[Upload] = []
 
     async def run(self, known: Known | None) -> None:
         async for step in self._steps(known):
+            await self._count_seen()
             self.report.uploads += step.passed
             for upload_id in step.wanted:
                 await self._survived(upload_id, self._sweep_upload(upload_id))
@@ -92,6 +95,18 @@ class _Pass:
                 await self._survived(finding.upload_id, self._sweep_leftover(finding))
             self._on_step(self.report)
             await self._pace.rest()
+        if known is None:
+            await self._survived("what is counted", self._review_all())
+
+    async def _count_seen(self) -> None:
+        seen, self._seen = self._seen, []
+        if self._admission is not None and seen:
+            await self._survived("what is counted", self._admission.review(seen))
+
+    async def _review_all(self) -> None:
+        if self._admission is not None:
+            async for _ in self._admission.review_all():
+                await self._pace.rest()
 
     async def _steps(self, known: Known | None) -> AsyncIterator[Surveyed]:
         store = self._uploads.store
@@ -103,6 +118,8 @@ class _Pass:
                 yield Surveyed(1, (upload_id,))
 
     def _wants(self, upload: Upload) -> bool:
+        if self._admission is not None:
+            self._seen.append(upload)
         return (
             not upload.is_settled
             or upload.is_pending

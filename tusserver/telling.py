@@ -53,6 +53,8 @@ class Teller:
         """All that was to be done with this upload is done."""
         # 'Partial uploads … SHOULD NOT be processed until they are concatenated.'
         if isinstance(upload.concat, Partial):
+            if self._admission is not None:
+                await self._admission.ended(upload)
             await self._on_partial(upload.upload_id)
         else:
             await self.tell(UploadFinished(upload))

@@ -27,6 +27,7 @@ from tusserver.protocol.errors import (
     InvalidConcat,
     StorageFailed,
     StorageUnavailable,
+    TusError,
     UploadNotFound,
     UploadUnfinished,
 )
@@ -77,8 +78,8 @@ class Uploads:
         self.store = store
         self.locker = locker
         self._clock = clock
-        self._admission = None if policy is None else policy.admission
-        self._teller = Teller(self._admission, listener, self._partial_finished)
+        self.admission = None if policy is None else policy.admission
+        self._teller = Teller(self.admission, listener, self._partial_finished)
         self._settler = Settler(store, locker, self._teller.tell_finished)
         tell_ended = self._teller.tell_ended
         self.finisher = Finisher(store, locker, policy or Policy(), clock, tell_ended)
@@ -96,6 +97,7 @@ class Uploads:
             clock,
             self._teller.tell,
         )
+        self._sniffer = Sniffer(store, self.admission)
         ground = self._ground()
         self._appender = Appender(ground)
         self._creator = Creator(ground, self._appender)
@@ -110,9 +112,9 @@ class Uploads:
             finisher=self.finisher,
             keeper=self.keeper,
             teller=self._teller,
-            sniffer=Sniffer(self.store, self._admission),
+            sniffer=self._sniffer,
             joiner=self._joiner,
-            admission=self._admission,
+            admission=self.admission,
         )
 
     async def _partial_finished(self, upload_id: str) -> None:
@@ -121,6 +123,11 @@ class Uploads:
 
     async def _conclude(self, upload: Upload) -> None:
         """A final upload has been joined, under its lock."""
+        try:
+            await self._sniffer.joined(upload)
+        except TusError:
+            assert self.admission is not None
+            return await self.admission.grown(await self.store.get(upload.upload_id))
         if upload.is_due:
             await self.finisher.finish_held(upload)
         else:
@@ -130,8 +137,8 @@ class Uploads:
         """Raises StoreUnusable or LockerUnusable."""
         await self.store.start()
         await self.locker.start()
-        if self._admission is not None:
-            await self._admission.start()
+        if self.admission is not None:
+            await self.admission.start(self.locker)
 
     async def close(self) -> None:
         """Waits for what runs in the background, syncs what is unsynced, and lets go of store and
@@ -141,8 +148,8 @@ class Uploads:
             await self._joiner.close()
         await self.finisher.close()
         await self.keeper.sync_idle()
-        if self._admission is not None:
-            await self._admission.close()
+        if self.admission is not None:
+            await self.admission.close()
         await self.locker.close()
         await self.store.close()
 
@@ -204,15 +211,15 @@ class Uploads:
         TusError that refuses it, or that the end of the body or of the finish stands for.
         """
         stored = await uncancelled(self._appender.append(request, body, capabilities), body)
-        upload = await self._with_outcome(stored)
+        upload = await self._with_outcome(stored, body)
         return request.settle(upload, stored.outcome, capabilities, self._clock())
 
-    async def _with_outcome(self, stored: Stored) -> Upload:
+    async def _with_outcome(self, stored: Stored, body: RequestBody) -> Upload:
         """The upload once its finish, if there is one to wait for, has an outcome."""
         finish = stored.upload.finish
         if stored.finishing is None or (finish is not None and finish.in_background):
             return stored.upload
-        return await self.finisher.wait(stored.finishing)
+        return await self.finisher.wait(stored.finishing, body.on_stop)
 
     # Creating.
 
@@ -231,7 +238,7 @@ class Uploads:
         if stored.finishing is None:
             return stored.reply
         try:
-            upload = await self._with_outcome(stored)
+            upload = await self._with_outcome(stored, body)
         except FinishUnavailable:
             # The client is told where the upload is, and that its last byte is missing: that one
             # it sends until there is an outcome.
@@ -249,8 +256,8 @@ class Uploads:
     async def _terminate(self, request: TerminateRequest) -> Reply:
         lock = await self.locker.acquire(request.upload_id, self.options.lock_wait)
         try:
-            if self._admission is not None:
-                await self._admission.terminate(await self.store.get(request.upload_id))
+            if self.admission is not None:
+                await self.admission.terminate(await self.store.get(request.upload_id))
             await self.keeper.remove(request.upload_id, UploadTerminated(request.upload_id))
         finally:
             await lock.release()

@@ -4,6 +4,7 @@ vain, and the outcome is one, whoever asks and however often.
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Iterator
@@ -122,9 +123,18 @@ def test_what_cannot_be_finished_now_is_finished_later(here: Site) -> None:
     assert here.tus.pa(url, LENGTH - 1, b"d").status in (503, 423)
     assert here.outcomes() == []
     here.gate.fault = None
-    eventually(lambda: here.tus.off(url) == LENGTH)
-    assert len(here.outcomes()) == 1
+    eventually(lambda: here.tus.off(url) == LENGTH and len(here.outcomes()) == 1)
     assert here.tus.content(url) == DATA
+
+
+def test_a_disk_that_fails_in_a_step_is_asked_again_later(here: Site) -> None:
+    here.gate.fault = OSError(errno.EIO, "Input/output error")
+    url = here.tus.mk(LENGTH)
+    answer = here.tus.pa(url, 0, DATA)
+    assert (answer.status, answer.body.partition(b":")[0]) == (500, b"ERR_STORAGE_FAILED")
+    assert here.tus.off(url) == LENGTH - 1
+    here.gate.fault = None
+    eventually(lambda: here.tus.off(url) == LENGTH and len(here.outcomes()) == 1)
 
 
 def test_the_finish_goes_on_when_the_client_has_gone(here: Site) -> None:
@@ -205,6 +215,14 @@ def test_in_the_background_nobody_waits(tmp_path: Path) -> None:
         eventually(lambda: here.tus.hd(url).get("Upload-Refused") == "ERR_INFECTED")
 
 
+def test_a_stop_answers_those_who_wait(tmp_path: Path) -> None:
+    with site(tmp_path, Gate(is_open=False)) as here:
+        asking = Asking(here, here.tus.mk(LENGTH), 0, DATA)
+        arrived(here)
+    answer = asking.answer()
+    assert (answer.status, answer["Retry-After"]) == (503, "10")
+
+
 def test_a_finish_that_a_stop_breaks_off_is_carried_on(tmp_path: Path) -> None:
     with site(tmp_path, Gate(is_open=False)) as here:
         url = here.tus.mk(LENGTH)
@@ -213,8 +231,7 @@ def test_a_finish_that_a_stop_breaks_off_is_carried_on(tmp_path: Path) -> None:
             arrived(here)
             wire.close()
     with site(tmp_path) as here:
-        eventually(lambda: here.tus.off(url) == LENGTH)
-        assert len(here.outcomes()) == 1
+        eventually(lambda: here.tus.off(url) == LENGTH and len(here.outcomes()) == 1)
     with site(tmp_path) as here:
         assert here.tus.pa(url, LENGTH - 1, b"d").status == 204
         assert (here.outcomes(), here.gate.runs) == ([], [])

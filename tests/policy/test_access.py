@@ -14,8 +14,8 @@ import jwt
 import pytest
 
 from tests.servers import serving
-from tests.tus import OCTETS, VERSION, Tus
-from tests.wire import Answer
+from tests.tus import OCTETS, VERSION, Tus, chunked_headers
+from tests.wire import Answer, chunked
 from tusserver import create_app
 from tusserver.policy.access import Inquiry
 from tusserver.policy.grants import Signer, new_grant
@@ -272,6 +272,67 @@ def test_an_application_may_have_a_check_of_its_own(tmp_path: Path) -> None:
     upload_id = url.rpartition("/")[2]
     assert ("HEAD", upload_id, "a=b") in seen
     assert ("POST", "", "") in seen
+
+
+@pytest.fixture
+def bounded(tmp_path: Path) -> Iterator[Tus]:
+    """A server that takes 100 bytes, and less of those whose token says so."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    with serving(
+        tmp_path / "up",
+        jwt_secret_file=tmp_path / "secret",
+        jwt_max_size_claim="limits.upload",
+        max_size=100,
+    ) as tus:
+        yield tus
+
+
+SMALL = bearer(limits={"upload": 10})
+
+
+@pytest.mark.parametrize(
+    ("headers", "bound"),
+    [(SMALL, 10), (ALICE, 100), (bearer(limits={"upload": "200"}), 100)],
+    ids=["less", "no claim", "more"],
+)
+def test_a_token_may_bound_the_length_of_an_upload(
+    bounded: Tus, headers: dict[str, str], bound: int
+) -> None:
+    assert bounded.post({**headers, "Upload-Length": str(bound)}).status == 201
+    answer = bounded.post({**headers, "Upload-Length": str(bound + 1)})
+    assert (answer.status, b"ERR_MAX_SIZE_EXCEEDED" in answer.body) == (413, True)
+    assert f"longer than the {bound} bytes".encode() in answer.body
+
+
+def test_such_a_bound_holds_for_a_length_that_is_told_later(bounded: Tus) -> None:
+    answer = bounded.post({**SMALL, "Upload-Defer-Length": "1"})
+    url = bounded.location(answer)
+    declared = bounded.pa(url, 0, b"x", {**SMALL, "Upload-Length": "11"})
+    assert (declared.status, b"ERR_MAX_SIZE_EXCEEDED" in declared.body) == (413, True)
+    assert bounded.pa(url, 0, b"x" * 11, SMALL).status == 413
+    chunks = chunked_headers(0, SMALL)
+    assert bounded.request("PATCH", url, chunks, chunked(b"x" * 11)).status == 413
+    head = bounded.request("HEAD", url, {**VERSION, **SMALL})
+    assert head["Upload-Offset"] == "10", "what fits is kept"
+    with_bytes = {**SMALL, **OCTETS, "Upload-Defer-Length": "1"}
+    assert bounded.post(with_bytes, b"x" * 11).status == 413
+
+
+def test_such_a_bound_holds_for_the_sum_of_parts(bounded: Tus) -> None:
+    partial = {**SMALL, **OCTETS, "Upload-Concat": "partial"}
+    made = [
+        bounded.post({**partial, "Upload-Length": str(len(data))}, data)
+        for data in (b"x" * 6, b"y" * 5)
+    ]
+    parts = [bounded.location(answer) for answer in made]
+    unknown = bounded.location(bounded.post({**partial, "Upload-Defer-Length": "1"}))
+
+    def join(*urls: str) -> int:
+        return bounded.post({**SMALL, "Upload-Concat": f"final;{' '.join(urls)}"}).status
+
+    assert join(*parts) == 413
+    assert join(unknown) == 400, "nobody knows what it will come to"
+    assert join(parts[0]) == 201
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tusserver.policy.ledger import Entry, Exceeded, Filter, Ledger, LedgerUnusable, Quota, Usage
+from tusserver.policy.ledger import (
+    Entry,
+    Exceeded,
+    Filter,
+    Ledger,
+    LedgerFailed,
+    LedgerUnusable,
+    Quota,
+    Usage,
+)
 
 NONE = Quota()
 
@@ -142,6 +154,89 @@ def test_a_killed_process_leaves_whole_entries(ledger: Ledger, tmp_path: Path) -
         usage = ledger.usage("alice")
         assert usage.size == 7 * usage.uploads == 7 * ledger.count(Filter(owner="alice"))
     ledger.reserve(entry(1), NONE)
+
+
+def test_several_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    for round_ in range(20):
+        ledgers = [Ledger(tmp_path / f"{round_}.db") for _ in range(4)]
+        together = threading.Barrier(4)
+
+        def open_together(ledger: Ledger, together: threading.Barrier = together) -> None:
+            together.wait(10)
+            ledger.open()
+
+        with ThreadPoolExecutor(4) as pool:
+            for opening in [pool.submit(open_together, ledger) for ledger in ledgers]:
+                opening.result()
+        for ledger in ledgers:
+            ledger.close()
+
+
+def test_a_second_ledger_in_a_process_takes_nothing_from_the_first(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """As the status API has one. The last process to close the file tidies up, and must not believe
+    that it is the last.
+    """
+    ledger.reserve(entry(1), NONE)
+    second = Ledger(tmp_path / "ledger.db")
+    second.open()
+    visitor = worker(tmp_path / "ledger.db", "visitor", 1, 10**9)
+    visitor.communicate(timeout=30)
+    ledger.reserve(entry(2), NONE)
+    second.close()
+    after = worker(tmp_path / "ledger.db", "after", 1, 10**9)
+    after.communicate(timeout=30)
+    assert ledger.usage("alice").uploads == 4
+
+
+def test_as_much_as_is_left_is_reserved_behind_an_offset(ledger: Ledger) -> None:
+    quota = Quota(size=100)
+    ledger.reserve(entry(1), quota)
+    ledger.reserve(entry(2, size=30), quota)
+    assert ledger.stretch("alice-1", 5, 20, quota) == 20
+    assert ledger.get("alice-1") == entry(1, size=25)
+    assert ledger.stretch("alice-1", 5, None, quota) == 65
+    assert ledger.usage("alice") == Usage(100, 2, 2)
+    with pytest.raises(Exceeded) as caught:
+        ledger.stretch("alice-2", 30, None, quota)
+    assert caught.value.usage == Usage(100, 2, 2)
+    assert ledger.stretch("nobody's", 0, 7, quota) == 7
+
+
+def test_batches_lead_through_all_entries(ledger: Ledger) -> None:
+    made = [replace(entry(number), created=number // 3) for number in range(10)]
+    others = [entry(number, "bob") for number in range(3)]
+    for each in (*made, *others):
+        ledger.put(each)
+    found: list[Entry] = []
+    while batch := ledger.batch(found[-1] if found else None, "alice", 4):
+        found += batch
+    assert found == made
+    assert len(ledger.batch(None, None, 99)) == 13
+    assert ledger.find(["bob-1", "bob-9"]) == {"bob-1": others[1]}
+
+
+def fill(ledger: Ledger) -> None:
+    for number in range(2, 10**4):
+        ledger.reserve(entry(number), NONE)
+
+
+def test_what_fails_changes_nothing(ledger: Ledger) -> None:
+    ledger.reserve(entry(1), NONE)
+    database = ledger._database
+    assert database is not None
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerFailed) as caught:
+        fill(ledger)
+    assert caught.value.is_full
+    usage = ledger.usage("alice")
+    assert usage.size == 10 * usage.uploads == 10 * ledger.count(Filter(owner="alice"))
+    database.execute("DROP TABLE uploads")
+    with pytest.raises(LedgerFailed) as caught:
+        ledger.release("alice-1")
+    assert not caught.value.is_full
 
 
 def test_it_is_nobody_elses_business(ledger: Ledger, tmp_path: Path) -> None:

@@ -412,6 +412,27 @@ async def test_nobody_is_an_admin_unless_a_claim_says_so(with_secret: Make) -> N
     assert not (await with_secret().verify(signed(admin="admin", roles=["admin"]))).is_admin
 
 
+@pytest.mark.parametrize(
+    ("claim", "size"),
+    [(10737418240, 10737418240), ("10737418240", 10737418240), (0, 0), (None, None)],
+)
+async def test_a_token_may_bound_what_its_user_uploads(
+    with_secret: Make, claim: object, size: int | None
+) -> None:
+    text = signed(limits={"upload": claim})
+    verifier = with_secret(max_size_claim="limits.upload")
+    assert (await verifier.verify(text)).max_size == size
+    assert (await verifier.verify(signed())).max_size is None
+    assert (await with_secret().verify(text)).max_size is None
+
+
+@pytest.mark.parametrize("claim", [-1, True, 1.5, "10GiB", "", "-1", "٣", [1], "1" * 20])
+async def test_a_bound_that_cannot_be_read_is_not_none(with_secret: Make, claim: object) -> None:
+    verifier = with_secret(max_size_claim="max")
+    with pytest.raises(TokenRefused, match="the claim 'max' of the token is not a number of bytes"):
+        await verifier.verify(signed(max=claim))
+
+
 # Tokens that were verified before.
 
 
@@ -543,6 +564,7 @@ def test_a_secret_that_is_too_short_for_the_algorithm_is_reported(with_secret: M
         {"secret_file": Path("a"), "leeway": float("nan")},
         {"secret_file": Path("a"), "user_claim": ""},
         {"secret_file": Path("a"), "admin_claim": ""},
+        {"secret_file": Path("a"), "max_size_claim": ""},
         {"secret_file": Path("a"), "admin_claim": "roles", "admin_value": ""},
     ],
 )

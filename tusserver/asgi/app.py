@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+    from tusserver.status.board import Board
     from tusserver.uploads import Uploads
 
 
@@ -27,13 +28,18 @@ class Application:
 
     `lifespan` is for the application around it. Without that it starts at the first request, as
     servers do not tell mounted applications of their start; only the last syncs at the stop are
-    then missing. `sweep_interval` in seconds, None: no sweeps.
+    then missing. `sweep_interval` in seconds, None: no sweeps. `board` lives as long as they do.
     """
 
     def __init__(
-        self, uploads: Uploads, options: EndpointOptions, sweep_interval: float | None
+        self,
+        uploads: Uploads,
+        options: EndpointOptions,
+        sweep_interval: float | None,
+        board: Board | None = None,
     ) -> None:
         self.uploads = uploads
+        self.board = board
         self._endpoint = TusEndpoint(uploads, options)
         self._access = options.access
         self._sweep_interval = sweep_interval
@@ -49,6 +55,8 @@ class Application:
         async with self._starting:
             if self._housekeeping is None:
                 await self.uploads.start()
+                if self.board is not None:
+                    await self.board.start()
                 self._housekeeping = asyncio.create_task(
                     Sweeper(self.uploads).run(self._sweep_interval)
                 )
@@ -64,6 +72,8 @@ class Application:
         # A lock belongs to the event loop in which it was waited for; the next start may be in
         # another one.
         self._starting = None
+        if self.board is not None:
+            await self.board.close()
         if self._access is not None:
             await self._access.close()
         await self.uploads.close()
@@ -88,8 +98,8 @@ class Application:
         await self._endpoint(scope, receive, send)
 
 
-class _Uploads(BaseRoute):
-    """Everything at and below one path.
+class Below(BaseRoute):
+    """Everything at and below one path, which has no slash at its end.
 
     Unlike a Mount it takes the path without its slash, too, instead of redirecting, and paths with
     line ends, so that whatever comes for an upload gets our answer.
@@ -123,7 +133,7 @@ class _WholeServer(Starlette):
     it.
     """
 
-    def __init__(self, uploads: _Uploads, *others: BaseRoute, lifespan: Lifespan[Any]) -> None:
+    def __init__(self, uploads: Below, *others: BaseRoute, lifespan: Lifespan[Any]) -> None:
         super().__init__(routes=[uploads, *others], lifespan=lifespan)
         self._uploads = uploads
 
@@ -141,10 +151,12 @@ class _WholeServer(Starlette):
         return await super().__call__(scope, receive, send)
 
 
-def whole_server(app: Application, base_path: str) -> Starlette:
-    """A Starlette application that serves uploads at `base_path` and says so at `/`."""
+def whole_server(app: Application, base_path: str, *others: BaseRoute) -> Starlette:
+    """A Starlette application that serves uploads at `base_path` and says so at `/`, with `others`
+    before that; uploads at `/` leave no room for either.
+    """
     path = base_path.rstrip("/")
-    uploads = _Uploads(path, app)
+    uploads = Below(path, app)
     if not path:
         return _WholeServer(uploads, lifespan=app.lifespan)
 
@@ -152,4 +164,4 @@ def whole_server(app: Application, base_path: str) -> Starlette:
         location = f"{request.scope.get('root_path', '')}{path}/"
         return PlainTextResponse(f"This is tusserver. Point a tus client at {location}\n")
 
-    return _WholeServer(uploads, Route("/", greeting), lifespan=app.lifespan)
+    return _WholeServer(uploads, *others, Route("/", greeting), lifespan=app.lifespan)

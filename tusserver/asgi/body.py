@@ -68,6 +68,12 @@ class RequestExtension(Protocol):
         """See `RequestBody.release_cancellation`."""
         ...
 
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """`callback` is called once when the server stops before this request has ended, so that an
+        answer that would go on for ever can end.
+        """
+        ...
+
     async def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
         """Sends a whole answer."""
         ...
@@ -114,6 +120,13 @@ class StreamBody:
     def direct(self) -> DirectBody | None:
         """Messages come by way of the event loop only."""
         return None
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """`callback` is called if the server stops before the request is answered, where it can
+        tell.
+        """
+        if self._extension is not None:
+            self._extension.on_stop(callback)
 
     def hold_cancellation(self) -> bool:
         """A cancellation of the request only interrupts the body from now on; False where nobody

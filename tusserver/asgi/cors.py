@@ -17,14 +17,15 @@ ANY_ORIGIN = "*"
 
 _METHODS = b"POST, HEAD, PATCH, DELETE, GET, OPTIONS"
 _REQUEST_HEADERS = (
-    "Authorization, Content-Type, Tus-Resumable, Upload-Checksum, Upload-Concat, "
+    "Authorization, Content-Type, Repr-Digest, Tus-Resumable, Upload-Checksum, Upload-Concat, "
     "Upload-Defer-Length, Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
     "X-Request-ID, X-Requested-With"
 )
 _EXPOSED_HEADERS = (
     b"Location, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "
     b"Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, "
-    b"Upload-Offset, Content-Disposition, ETag, Last-Modified, Retry-After"
+    b"Upload-Offset, Upload-Place, Upload-Refused, Content-Disposition, ETag, Last-Modified, "
+    b"Repr-Digest, Retry-After, WWW-Authenticate"
 )
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
 _DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")

@@ -110,6 +110,8 @@ class TusEndpoint:
         capabilities = self._capabilities_with_trailers if has_trailers else self._capabilities
         target = path_below_root(scope).removeprefix("/")
         caller = await self._identify(scope, target)
+        if caller is not None:
+            capabilities = caller.offered(capabilities)
         raw = RawRequest(
             method=scope["method"],
             target=target,

@@ -11,6 +11,7 @@ from tusserver.cli.conformance import conformance
 from tusserver.cli.inspect import list_uploads, remove, show, sweep, verify
 from tusserver.cli.options import source_of
 from tusserver.cli.serve import serve
+from tusserver.cli.sign import sign
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, list_uploads, show, remove, verify, sweep, conformance):
+for command in (serve, list_uploads, show, remove, verify, sweep, sign, conformance):
     cli.add_command(command)
 
 

@@ -90,7 +90,18 @@ def all_settings(command: _Decorated) -> _Decorated:
 
 def store_settings(command: _Decorated) -> _Decorated:
     """The same for the settings of the store only."""
-    return _decorate(command, [item for item in fields(Settings) if item.name in _STORE])
+    return some_settings(*_STORE)(command)
+
+
+def some_settings(*names: str) -> Callable[[_Decorated], _Decorated]:
+    """The same for these settings only."""
+    items = [item for item in fields(Settings) if item.name in names]
+    return lambda command: _decorate(command, items)
+
+
+def setting_kind(kind: str) -> click.ParamType[Any]:
+    """The type of an option that is written as settings of this kind are."""
+    return _Kind(kind)
 
 
 def _decorate(command: _Decorated, items: Any) -> _Decorated:  # noqa: ANN401 - Field[Any]s

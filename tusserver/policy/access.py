@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 class Inquiry(Struct, frozen=True):
     """The head of a request, as an application's own check sees it. `target` is what follows the
-    base path: empty for the creation URL, else the id that the client names. Header names are in
-    lower case.
+    base path: empty for the creation URL, else the id that the client names. `is_status`: the
+    status API is asked, and `target` is empty. Header names are in lower case.
     """
 
     method: str
     target: str
     query: str
     headers: Iterable[Header]
+    is_status: bool = False
 
     def header(self, name: bytes) -> str | None:
         """The first value of this header."""
@@ -99,7 +100,7 @@ class AccessControl:
             raise AccessUnknown from error
         if identity.user.startswith(GRANTEE):
             raise Unauthorized("the name of this user is taken by signed URLs")
-        return Caller(identity.user, identity.is_admin)
+        return Caller(identity.user, identity.is_admin, max_size=identity.max_size)
 
     def _grant(self, query: str) -> Grant | None:
         if self._signer is None:

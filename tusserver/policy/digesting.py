@@ -49,6 +49,10 @@ class DigestStep:
         wanted = {*self._algorithms, *(algorithm for algorithm, _ in upload.finish.expected)}
         return wanted - {algorithm for algorithm, _ in upload.finish.digests}
 
+    def done(self, upload_id: str) -> int | None:
+        """Bytes that have been read so far; None while others have their turn."""
+        return self.progress.get(upload_id)
+
     async def run(self, upload: Upload) -> Upload:
         finish = upload.finish
         assert finish is not None

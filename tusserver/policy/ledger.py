@@ -8,14 +8,16 @@ one thread at a time and opened after a fork.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 Order = Literal["created", "name", "size"]
@@ -36,6 +38,14 @@ _SUMS = "SELECT COALESCE(SUM(size), 0), COUNT(*), COALESCE(SUM(is_active), 0) FR
 
 class LedgerUnusable(Exception):
     """The file cannot be used; one sentence for the operator."""
+
+
+class LedgerFailed(Exception):
+    """Reading or writing failed; nothing has changed. `is_full`: there is no room on the disk."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(f"the ledger: {error}")
+        self.is_full = _code(error) == sqlite3.SQLITE_FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +99,14 @@ class Exceeded(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which entries are asked for: of an owner (None: of all), with this text in their name."""
+    """Which entries are asked for: of an owner (None: of all), with this text in their name,
+    created after a moment.
+    """
 
     owner: str | None = None
     name: str = ""
     is_active: bool | None = None
+    since: float | None = None
 
     def where(self) -> tuple[str, list[object]]:
         """The condition in SQL, and its parameters."""
@@ -107,11 +120,16 @@ class Filter:
         if self.is_active is not None:
             terms.append("is_active = ?")
             values.append(int(self.is_active))
+        if self.since is not None:
+            terms.append("created > ?")
+            values.append(self.since)
         return " AND ".join(terms), values
 
 
 class Ledger:
-    """The ledger in this file, which is made if it is missing."""
+    """The ledger in this file, which is made if it is missing. All but `open` and `close` raise
+    LedgerFailed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -120,14 +138,19 @@ class Ledger:
     def open(self) -> None:
         """Raises LedgerUnusable."""
         try:
-            # Nobody else's business, whatever the umask.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Nobody else's business, whatever the umask. A file that is there must not be opened:
+            # closing it again would take away the locks that SQLite has on it in this process, and
+            # the next process to close it would remove the log that we go on writing to.
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             database = sqlite3.connect(
                 self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA)
+            try:
+                _prepare(database)
+            except BaseException:
+                database.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise LedgerUnusable(f"cannot keep the ledger {self._path}: {error}") from error
         self._database = database
@@ -163,6 +186,34 @@ class Ledger:
                 raise Exceeded("size", usage)
             database.execute("UPDATE uploads SET size = ? WHERE upload_id = ?", (size, upload_id))
 
+    def stretch(self, upload_id: str, offset: int, limit: int | None, quota: Quota) -> int:
+        """Reserves as much as there is behind `offset` for an upload of unknown length, `limit`
+        bytes at most (None: no bound), and returns how many. Raises Exceeded if it is none.
+        """
+        assert quota.size is not None
+        with self._transaction() as database:
+            entry = self.get(upload_id)
+            if entry is None:
+                return quota.size if limit is None else limit
+            usage = self.usage(entry.owner)
+            room = quota.size - usage.size + entry.size - offset
+            if room <= 0:
+                raise Exceeded("size", usage)
+            room = room if limit is None else min(room, limit)
+            size = "UPDATE uploads SET size = ? WHERE upload_id = ?"
+            database.execute(size, (offset + room, upload_id))
+            return room
+
+    def put(self, entry: Entry) -> None:
+        """Makes this the entry of its upload, whatever the quota."""
+        row = (entry.upload_id, entry.owner, entry.size, entry.created)
+        self._do(_ADD, (*row, int(entry.is_active), entry.name))
+
+    def settle(self, upload_id: str, size: int, is_active: bool) -> None:
+        """The upload has this size now, whatever the quota; an unknown upload is left alone."""
+        values = (size, int(is_active), upload_id)
+        self._do("UPDATE uploads SET size = ?, is_active = ? WHERE upload_id = ?", values)
+
     def finish(self, upload_id: str) -> None:
         """The upload is not active any more."""
         self._do("UPDATE uploads SET is_active = 0 WHERE upload_id = ?", (upload_id,))
@@ -174,6 +225,37 @@ class Ledger:
     def usage(self, owner: str) -> Usage:
         """What this owner has."""
         return Usage(*self._do(f"{_SUMS} WHERE owner = ?", (owner,))[0])
+
+    def total(self) -> Usage:
+        """What all owners have together."""
+        return Usage(*self._do(_SUMS, ())[0])
+
+    def known(self, upload_ids: Iterable[str]) -> set[str]:
+        """Those of these uploads that have an entry."""
+        wanted = json.dumps(list(upload_ids))
+        query = "SELECT upload_id FROM uploads WHERE upload_id IN (SELECT value FROM json_each(?))"
+        return {str(row[0]) for row in self._do(query, (wanted,))}
+
+    def find(self, upload_ids: Iterable[str]) -> dict[str, Entry]:
+        """The entries of these uploads, of those that have one."""
+        wanted = json.dumps(list(upload_ids))
+        query = "SELECT * FROM uploads WHERE upload_id IN (SELECT value FROM json_each(?))"
+        return {str(row[0]): _entry(row) for row in self._do(query, (wanted,))}
+
+    def batch(self, after: Entry | None, owner: str | None, count: int) -> list[Entry]:
+        """The next entries behind this one (None: the first), of an owner (None: of all), the
+        oldest first; as cheap in the middle as at the beginning.
+        """
+        terms, values = ["TRUE"], list[object]()
+        if owner is not None:
+            terms.append("owner = ?")
+            values.append(owner)
+        if after is not None:
+            terms.append("(created, upload_id) > (?, ?)")
+            values += (after.created, after.upload_id)
+        where = " AND ".join(terms)
+        query = f"SELECT * FROM uploads WHERE {where} ORDER BY created, upload_id LIMIT ?"
+        return [_entry(row) for row in self._do(query, [*values, count])]
 
     def get(self, upload_id: str) -> Entry | None:
         """The entry of this upload."""
@@ -204,19 +286,49 @@ class Ledger:
 
     def _do(self, statement: str, values: Sequence[object]) -> list[tuple[int, ...]]:
         assert self._database is not None, "the ledger is not open"
-        return self._database.execute(statement, values).fetchall()
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerFailed(error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         assert self._database is not None, "the ledger is not open"
-        # At once the only writer: what is read before a write still holds then.
-        self._database.execute("BEGIN IMMEDIATE")
+        database = self._database
         try:
-            yield self._database
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+            # At once the only writer: what is read before a write still holds then.
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerFailed(error) from error
+        finally:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Another process that does the same at this moment is waited for: SQLite itself does not, once
+    two want the write-ahead log.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """The primary result code; None for an error that is not SQLite's own."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _entry(row: Sequence[object]) -> Entry:

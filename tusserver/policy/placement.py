@@ -23,6 +23,11 @@ class Destinations:
         self._template = template
         self._allowed = tuple(allowed)
 
+    @property
+    def may_be_asked_for(self) -> bool:
+        """Whether the destination that a client asks for has any effect."""
+        return "{destination}" in self._template.text
+
     def check(self, upload: Upload, now: datetime) -> None:
         """Raises InvalidName for an upload that could not be placed; for a creation, before there
         is anything to lose.

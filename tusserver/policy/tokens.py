@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import unicodedata
 from collections import OrderedDict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MAX_TOKEN = 16 * 1024
 _MAX_USER = 255
 _MAX_REMEMBERED = 1024
+_SIZE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Control characters, line breaks, and half characters that no encoding can write."""
 
@@ -76,6 +78,7 @@ class TokenOptions:
     user_claim: str = "sub"
     admin_claim: str | None = None
     admin_value: str = "admin"
+    max_size_claim: str | None = None
 
     def __post_init__(self) -> None:
         sources = (self.secret_file, self.public_key_file, self.jwks_url)
@@ -83,7 +86,8 @@ class TokenOptions:
             raise ValueError("give exactly one of secret_file, public_key_file and jwks_url")
         if not (math.isfinite(self.leeway) and self.leeway >= 0):
             raise ValueError("the leeway is a number of seconds, zero or more")
-        if "" in (self.user_claim, self.admin_claim, self.admin_value, self.issuer):
+        claims = (self.user_claim, self.admin_claim, self.max_size_claim)
+        if "" in (*claims, self.admin_value, self.issuer):
             raise ValueError("the names of claims, the admin value and the issuer are not empty")
 
 
@@ -103,11 +107,14 @@ class JwksTiming:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token names. `expires_at` is aware and in UTC, without the leeway."""
+    """Whom a token names. `expires_at` is aware and in UTC, without the leeway; `max_size` in bytes
+    is the longest upload that this user may make, None where the token does not say.
+    """
 
     user: str
     is_admin: bool
     expires_at: datetime
+    max_size: int | None = None
 
 
 class KeySource(Protocol):
@@ -199,7 +206,8 @@ class TokenVerifier:
         if options.audience and not _is_meant_for(claims.get("aud"), options.audience):
             raise TokenRefused("the token is meant for another audience")
         user = _user(claims, options.user_claim)
-        return Identity(user, self._is_admin(claims), expires_at)
+        max_size = _size(claims, options.max_size_claim)
+        return Identity(user, self._is_admin(claims), expires_at, max_size)
 
     def _is_admin(self, claims: Claims) -> bool:
         options = self._options
@@ -301,6 +309,19 @@ def _user(claims: Claims, path: str) -> str:
     if len(user) > _MAX_USER or any(unicodedata.category(char) in _UNPRINTABLE for char in user):
         raise TokenRefused(f"the claim '{path}' of the token is not the name of a user")
     return user
+
+
+def _size(claims: Claims, path: str | None) -> int | None:
+    """A claim with bytes; as a text, too, since some issuers make one of every attribute."""
+    size = None if path is None else _find(claims, path)
+    if size is None:
+        return None
+    if isinstance(size, str) and _SIZE.fullmatch(size):
+        return int(size)
+    # A bound that cannot be read must not become none.
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise TokenRefused(f"the claim '{path}' of the token is not a number of bytes")
+    return size
 
 
 def _find(claims: object, path: str) -> object:

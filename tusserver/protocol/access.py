@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from tusserver.protocol.capabilities import CONCATENATION_UNFINISHED
+
 if TYPE_CHECKING:
+    from tusserver.protocol.capabilities import Capabilities
     from tusserver.protocol.upload import Upload
 
 
@@ -54,11 +58,26 @@ class Grant(Struct, frozen=True, omit_defaults=True):
 
 
 class Caller(Struct, frozen=True):
-    """Who is asking. An admin may do everything."""
+    """Who is asking. An admin may do everything. `max_size` in bytes bounds the uploads that this
+    caller makes and sends bytes to, besides the bound for all.
+    """
 
     user: str | None = None
     is_admin: bool = False
     grant: Grant | None = None
+    max_size: int | None = None
+
+    def offered(self, capabilities: Capabilities) -> Capabilities:
+        """What is offered to this caller."""
+        if self.max_size is None:
+            return capabilities
+        bounds = (self.max_size, capabilities.max_size)
+        return replace(
+            capabilities,
+            max_size=min(bound for bound in bounds if bound is not None),
+            # Of parts that are not finished nobody knows what they will come to.
+            extensions=capabilities.extensions - {CONCATENATION_UNFINISHED},
+        )
 
     def may_create(self) -> bool:
         """Whether this caller may create uploads at all."""

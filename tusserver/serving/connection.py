@@ -365,7 +365,7 @@ class TusConnection(HttpToolsProtocol):
             self._arm(_LINGER_AT_SHUTDOWN)
             return
         if self.cycle is not None:
-            self.cycle.break_off(Outcome.SHUTDOWN)
+            self.cycle.stop()
         super().shutdown()
 
     # One timer for all that a client may be late with.

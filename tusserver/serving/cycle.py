@@ -63,6 +63,7 @@ class Cycle(RequestResponseCycle):
     _direct: DirectBody | None = None
     _is_alone = False
     _on_cancel: Callable[[], None] | None = None
+    _on_stop: Callable[[], None] | None = None
 
     def __init__(self, *, server_state: ServerState, **arguments: Any) -> None:
         super().__init__(default_headers=[], **arguments)
@@ -98,6 +99,16 @@ class Cycle(RequestResponseCycle):
             self.message_event.set()
             if self.is_taken_over and self._direct is not None:
                 self._direct.interrupt(outcome)
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """`callback` is called if the server stops before this request has ended."""
+        self._on_stop = callback
+
+    def stop(self) -> None:
+        """The server stops: a body is cut, and an answer without an end is asked to end."""
+        self.break_off(Outcome.SHUTDOWN)
+        if self._on_stop is not None and not self.response_complete:
+            self._on_stop()
 
     def half_close(self) -> None:
         """The client sends nothing more; whether it still reads will show when it is answered."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ACCESS, RULES = "Who may upload", "What may be uploaded"
 FINISH, PLACEMENT = "What is done with a finished upload", "Where a finished file goes"
 SCAN = "Virus scan"
+STATUS = "Seeing how uploads get on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,11 @@ class PolicySettings(ServerSettings):
     )
     jwt_admin_value: str = setting(
         "admin", ACCESS, "What that claim is, or has among its values, for an admin."
+    )
+    jwt_max_size_claim: str = setting(
+        "",
+        ACCESS,
+        "The claim that bounds the uploads of this user, in bytes; without the claim, max-size.",
     )
     jwt_cookie: str = setting(
         "", ACCESS, "A cookie of this name may bring the token, for pages in a browser."
@@ -187,3 +193,27 @@ class PolicySettings(ServerSettings):
         "0775", PLACEMENT, "Permissions of new directories there.", kind="mode"
     )
     destination_group: str = setting("", PLACEMENT, "Group of files there, by name or number.")
+
+    api: str = setting(
+        "auto",
+        STATUS,
+        "Serve the status API (lists, progress, live events) at /api/: on, off, or where tokens "
+        "are asked for (auto). Without tokens it shows everybody all uploads.",
+        choices=("auto", "on", "off"),
+    )
+    disable_pages: bool = setting(
+        False,
+        STATUS,
+        "Serve no pages for people at / (upload) and /dashboard (with the status API).",
+        kind="flag",
+    )
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether callers have to say who they are by a token."""
+        return bool(self.jwt_secret_file or self.jwt_public_key_file or self.jwt_jwks_url)
+
+    @property
+    def has_api(self) -> bool:
+        """Whether the status API is served."""
+        return self.api == "on" or (self.api == "auto" and self.asks_for_tokens)

@@ -1,0 +1,1 @@
+"""How uploads get on, for people and programs: one at a time, in lists, and live."""

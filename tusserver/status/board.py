@@ -1,0 +1,120 @@
+"""All uploads of a site as they stand, for whoever may see them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from tusserver.protocol.errors import TusError, UploadNotFound
+from tusserver.status.live import Live
+from tusserver.status.rates import Rates
+from tusserver.status.values import Status, Work, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tusserver.policy.ledger import Filter, Order, Quota, Usage
+    from tusserver.status.catalog import Catalog
+    from tusserver.uploads import Uploads
+
+
+class Page(Struct, frozen=True):
+    """Some of the uploads that were asked for; `total` counts them all."""
+
+    uploads: tuple[Status, ...]
+    total: int
+    skip: int
+    limit: int
+
+
+class Amount(Struct, frozen=True):
+    """Bytes, uploads, and unfinished uploads."""
+
+    size: int | None
+    uploads: int | None
+    active: int | None
+
+    @classmethod
+    def of(cls, counted: Usage | Quota) -> Amount:
+        """The same as JSON says it."""
+        return cls(counted.size, counted.uploads, counted.active)
+
+
+class Storage(Struct, frozen=True):
+    """Bytes of the file system, what the caller has of them, and what one user may have."""
+
+    free: int
+    total: int
+    used_by: Amount
+    quota: Amount
+
+
+class Board:
+    """Tells how the uploads stand. `disk` says how many bytes its file system has, and has left."""
+
+    def __init__(
+        self, uploads: Uploads, catalog: Catalog, disk: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._uploads = uploads
+        self._catalog = catalog
+        self._disk = disk
+        self._rates = Rates()
+        self.live = Live(catalog, self.find, self._disk)
+
+    async def start(self) -> None:
+        """Raises StoreUnusable."""
+        await self._catalog.start()
+
+    async def close(self) -> None:
+        """Ends what is live."""
+        await self.live.close()
+        await self._catalog.close()
+
+    async def get(self, upload_id: str) -> Status:
+        """How an upload stands. Raises UploadNotFound and what looking at it raises."""
+        upload = await self._uploads.view(upload_id)
+        rate = self._rates.note(upload_id, upload.offset, time.monotonic())
+        if upload.is_complete:
+            self._rates.forget(upload_id)
+        work = self._uploads.finisher.work(upload)
+        return describe(
+            upload,
+            over_at=self._uploads.keeper.over_at(upload),
+            now=self._uploads.now(),
+            work=None if work is None else Work(*work),
+            rate=rate,
+        )
+
+    async def find(self, upload_id: str) -> Status | None:
+        """The same, None if there is no such upload."""
+        try:
+            return await self.get(upload_id)
+        except UploadNotFound:
+            return None
+
+    async def page(
+        self, wanted: Filter, order: Order, *, descending: bool, limit: int, skip: int
+    ) -> Page:
+        """Some of the uploads that are wanted. One that cannot be read is left out: it must not
+        hide all others.
+        """
+        entries, total = await self._catalog.page(
+            wanted, order, descending=descending, limit=limit, skip=skip
+        )
+        found = []
+        for entry in entries:
+            try:
+                status = await self.find(entry.upload_id)
+            except TusError:
+                continue
+            if status is not None:
+                found.append(status)
+        return Page(tuple(found), total, skip, limit)
+
+    async def storage(self, owner: str | None) -> Storage:
+        """The room there is, and what this owner has of it; None: what all have."""
+        total, free = self._disk()
+        used = Amount.of(await self._catalog.usage(owner))
+        return Storage(free, total, used, Amount.of(self._catalog.quota))
