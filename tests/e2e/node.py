@@ -60,16 +60,47 @@ def tus_js_upload(
 
     Raises AssertionError with what the client said if it gave up.
     """
-    described = {"path": str(path), "options": {"endpoint": endpoint, **options}, **(task or {})}
-    done = subprocess.run(
+    done = _run(path, {"endpoint": endpoint, **options}, task or {}, timeout)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    return Run(result["url"], result["aborted"], _requests(result))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What tus-js-client said when it gave up, and what it had done by then."""
+
+    message: str
+    requests: list[tuple[str, int]]
+
+
+def tus_js_failure(
+    path: Path,
+    endpoint: str,
+    *,
+    timeout: float = 60.0,
+    task: dict[str, Any] | None = None,
+    **options: Any,
+) -> Failure:
+    """The same for an upload that fails. Raises AssertionError if the client reports success."""
+    done = _run(path, {"endpoint": endpoint, **options}, task or {}, timeout)
+    assert done.returncode == 1, f"the client believes that it has uploaded: {done.stdout}"
+    result = json.loads(done.stdout)
+    return Failure(result["error"], _requests(result))
+
+
+def _run(
+    path: Path, options: dict[str, Any], task: dict[str, Any], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["node", str(JS / "upload.cjs")],
-        input=json.dumps(described),
+        input=json.dumps({"path": str(path), "options": options, **task}),
         env={**os.environ, "NODE_PATH": str(node_modules())},
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    requests = [(method, status) for method, status in result["requests"]]
-    return Run(result["url"], result["aborted"], requests)
+
+
+def _requests(result: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(method, status) for method, status in result["requests"]]

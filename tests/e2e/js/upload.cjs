@@ -1,5 +1,6 @@
 // Uploads one file with tus-js-client as the JSON on standard input says, and writes as JSON to standard
-// output what came of it: the URL, whether it was aborted, and each request with the status of its answer.
+// output what came of it: the URL, whether it was aborted, and each request with the status of its answer; or
+// with exit code 1 the error and those requests.
 //
 //   path     the file                       options  what tus-js-client is given, besides callbacks
 //   source   "file", "stream" or "buffer"   storage  the file in which it keeps URLs, if any
@@ -54,14 +55,16 @@ async function begin(upload) {
   upload.start()
 }
 
+const requests = []
+
 async function main() {
-  const requests = []
   const result = await run(requests)
   if (task.terminate === 'end') await tus.Upload.terminate(result.url)
   process.stdout.write(JSON.stringify({ ...result, requests }))
 }
 
 main().catch((error) => {
+  process.stdout.write(JSON.stringify({ error: String(error.message || error), requests }))
   process.stderr.write(`${error.stack || error}\n`)
   process.exitCode = 1
 })
