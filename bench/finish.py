@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -59,9 +60,11 @@ def measure(size: int, directory: Path, root: Path, options: tuple[str, ...]) ->
             file.truncate(size)
         command = [sys.executable, "-m", "tusserver", "--port", "0", "--upload-dir",
                    str(work / "uploads"), "--destination-root", str(place), *options]  # fmt: skip
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        log = work / "log"
+        with open(log, "xb") as said:
+            process = subprocess.Popen(command, stderr=said)
         try:
-            figures = _upload(_port(process), source, Figures(size, " ".join(options)))
+            figures = _upload(_port(process, log), source, Figures(size, " ".join(options)))
             figures.peak_memory = _peak(process.pid)
             _check(place, figures)
         finally:
@@ -73,14 +76,14 @@ def measure(size: int, directory: Path, root: Path, options: tuple[str, ...]) ->
         shutil.rmtree(place)
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    """That which the server says it listens on; what it says later is read past."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "://" in line:
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            return int(line.split("://")[1].split("/")[0].rpartition(":")[2])
-    raise RuntimeError("the server did not start")
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """That which the server says it listens on."""
+    while process.poll() is None:
+        found = re.search(r"http://[^/\s]*:(\d+)", log.read_text())
+        if found is not None:
+            return int(found[1])
+        time.sleep(0.02)
+    raise RuntimeError(log.read_text())
 
 
 def _upload(port: int, source: Path, figures: Figures) -> Figures:
