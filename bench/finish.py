@@ -25,11 +25,9 @@ from dataclasses import asdict, dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tusserver.settings import parse_value
-
 _TUS = {"Tus-Resumable": "1.0.0"}
-_LOOK_EVERY = 0.2
-_LEAST_WORTH_A_RUN = 1024
+_LOOK_EVERY = 0.02
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass
@@ -121,10 +119,12 @@ def _upload(port: int, source: Path, figures: Figures) -> Figures:
 
 
 def _watch(port: int, path: str, answered: threading.Event, figures: Figures) -> None:
-    """Asks with HEAD again and again, as a second client would."""
+    """Asks with HEAD again and again, as a second client would: at once, so that a short finish is
+    seen, too, and perhaps once more than before the answer.
+    """
     last, since = None, time.monotonic()
     with closing(HTTPConnection("127.0.0.1", port)) as client:
-        while not answered.wait(_LOOK_EVERY):
+        while True:
             asked = time.monotonic()
             client.request("HEAD", path, headers=_TUS)
             response = client.getresponse()
@@ -136,6 +136,8 @@ def _watch(port: int, path: str, answered: threading.Event, figures: Figures) ->
                 figures.seen.append((*seen, 0.0))
                 last, since = seen, now
             figures.seen[-1] = (*seen, now - since)
+            if answered.wait(_LOOK_EVERY):
+                return
 
 
 def _peak(pid: int) -> int:
@@ -158,10 +160,18 @@ def _told(figures: Figures) -> str:
         f"{figures.size / 2**30:.2f} GiB, {figures.steps or 'placement only'}\n"
         f"  sent in            {figures.sending:8.1f} s\n"
         f"  last answer after  {figures.finishing:8.1f} s more\n"
-        f"  HEAD meanwhile     {seen or 'never asked: it was over at once'}\n"
+        f"  HEAD meanwhile     {seen}\n"
         f"  slowest HEAD       {figures.slowest_head * 1000:8.1f} ms\n"
         f"  peak memory        {figures.peak_memory / 2**20:8.1f} MiB\n"
     )
+
+
+def _size(text: str) -> int:
+    """Bytes. Raises ValueError for what is no size, or that of no file worth a run."""
+    size = int(text[:-3]) * _UNITS.get(text[-3:], 0)
+    if size <= 0:
+        raise ValueError(text)
+    return size
 
 
 def _arguments() -> argparse.Namespace:
@@ -169,7 +179,7 @@ def _arguments() -> argparse.Namespace:
         description="How a large file goes through the whole finish.",
         epilog="example: python -m bench.finish --size 10GiB -- --digests sha256",
     )
-    parser.add_argument("--size", default="10GiB", help="of the file")
+    parser.add_argument("--size", type=_size, default="10GiB", help="of the file, as 64MiB")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where uploads are")
     parser.add_argument("--root", type=Path, help="where they go; without, beside the uploads")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
@@ -180,11 +190,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measures once and tells."""
     arguments = _arguments()
-    size = parse_value("size", arguments.size)
-    if not isinstance(size, int) or size < _LEAST_WORTH_A_RUN:
-        sys.exit("--size is the size of a file worth a run, as 10GiB")
     root = arguments.root or arguments.dir
-    figures = measure(size, arguments.dir, root, tuple(arguments.options))
+    figures = measure(arguments.size, arguments.dir, root, tuple(arguments.options))
     sys.stdout.write(_told(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(figures)) + os.linesep)

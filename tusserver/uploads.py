@@ -31,7 +31,7 @@ from tusserver.protocol.errors import (
     UploadNotFound,
     UploadUnfinished,
 )
-from tusserver.protocol.refusals import FinishUnavailable, Forbidden
+from tusserver.protocol.refusals import Forbidden
 from tusserver.rules import Policy, UploadsOptions, derive_capabilities
 from tusserver.sections import RequestBody, uncancelled
 from tusserver.settling import Settler
@@ -239,9 +239,10 @@ class Uploads:
             return stored.reply
         try:
             upload = await self._with_outcome(stored, body)
-        except FinishUnavailable:
-            # The client is told where the upload is, and that its last byte is missing: that one
-            # it sends until there is an outcome.
+        except TusError:
+            # No refusal, for those are outcomes: whatever it was, it is tried again later. The
+            # client is told where the upload is, and that its last byte is missing: that one it
+            # sends until there is an outcome.
             return stored.reply
         return request.settle(upload, stored.outcome, capabilities, self._clock())
 

@@ -44,6 +44,7 @@ def test_the_digest_is_in_the_answer_the_record_and_the_tag(tmp_path: Path) -> N
         assert answer["Repr-Digest"] == both
         assert tus.hd(url)["Repr-Digest"] == both
         etag = tus.get(url)["ETag"]
+        assert tus.hd(url)["ETag"] == answer["ETag"] == etag
         assert etag == f'"{SHA256.hexdigest()}"'
         assert tus.get(url, {"If-None-Match": etag}).status == 304
         assert tus.content(url) == DATA

@@ -17,6 +17,7 @@ from tests.servers import serving
 from tests.tus import OCTETS, eventually
 from tests.wire import Answer
 from tusserver.events.base import FinishRefused, UploadFinished
+from tusserver.protocol.errors import StorageFailed, StorageFull
 from tusserver.protocol.refusals import FinishUnavailable, UploadRefused
 from tusserver.store.base import Store
 from tusserver.store.file import FileStore
@@ -171,8 +172,11 @@ def test_the_finish_is_part_of_a_creation_with_all_bytes(here: Site, data: bytes
     assert here.tus.post(headers, data).status == 422
 
 
-def test_a_creation_whose_finish_must_wait_is_no_success_but_no_loss_either(here: Site) -> None:
-    here.gate.fault = FinishUnavailable()
+@pytest.mark.parametrize("fault", [FinishUnavailable(), StorageFull(), StorageFailed()])
+def test_a_creation_whose_finish_must_wait_is_no_success_but_no_loss_either(
+    here: Site, fault: Exception
+) -> None:
+    here.gate.fault = fault
     answer = here.tus.post({**OCTETS, "Upload-Length": str(LENGTH)}, DATA)
     assert (answer.status, answer["Upload-Offset"]) == (201, str(LENGTH - 1))
     here.gate.fault = None

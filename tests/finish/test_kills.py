@@ -249,6 +249,11 @@ def assert_ended(ground: Ground, url: str) -> None:
         eventually(lambda: is_over(ground, tus, url))
         (assert_refused if ground.way.code else assert_done)(ground, tus, url)
         eventually(lambda: "is_told" in ground.record(url))
+    assert_one_outcome(ground, url)
+
+
+def assert_one_outcome(ground: Ground, url: str) -> None:
+    """Of the upload there is but its record, and all that was told of its end is one event."""
     upload_id = url.rpartition("/")[2]
     assert ground.stored() == {f"{upload_id}.info", ".tusserver/locks"}
     kind = "FinishRefused" if ground.way.code else "UploadFinished"
@@ -289,6 +294,29 @@ def test_a_finish_that_is_killed_at_each_point_in_turn_is_carried_on(ground: Gro
         with living(replace(ground.life, point=point)) as (_, process):
             assert process.wait(10) == -9
     assert_ended(ground, url)
+
+
+@pytest.mark.parametrize("point", ["before place", "named", "ended", "told"])
+@pytest.mark.parametrize("ground", ["number"], indirect=True)
+def test_a_finish_in_the_background_is_carried_on(ground: Ground, point: str) -> None:
+    """Its client may have had its answer before the kill, and hears nothing else after it."""
+    ground.life.settings["finish"] = "background"
+    with living(replace(ground.life, point=point)) as (tus, process):
+        url = ground.sent(tus)
+        with contextlib.suppress(ConnectionEnded, ConnectionError):
+            answer = ground.last(tus, url)
+            assert (answer.status, answer["Upload-Offset"]) == (204, str(len(ground.way.data)))
+        assert process.wait(10) == -9
+    with running(replace(ground.life, point="").app()) as server:
+        tus = Tus(server.address)
+        assert tus.off(url) == len(ground.way.data)
+        eventually(lambda: "is_told" in ground.record(url))
+        assert quote(ground.record(url)["place"]) == tus.hd(url)["Upload-Place"]
+        again = ground.last(tus, url)
+        # As without steps: it has been told the whole length, and is told it again.
+        assert (again.status, again["Upload-Offset"]) == (409, str(len(ground.way.data)))
+    assert ground.placed() == ground.way.after
+    assert_one_outcome(ground, url)
 
 
 @pytest.mark.parametrize("ground", WAYS, indirect=True)

@@ -4,6 +4,7 @@ finish has to wait: nobody may believe that it succeeded, and nobody may begin a
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -25,6 +26,13 @@ SIZE = 300_000
 RETRY: dict[str, Any] = {"retryDelays": [0, 10, 20]}
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def files_of_tuspy() -> Iterator[None]:
+    """tuspy opens its file anew for each request and never closes it; no later test shall hear."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

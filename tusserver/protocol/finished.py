@@ -1,9 +1,9 @@
 """What clients are told of the finish of an upload: headers, and the refusal that a check has
 pronounced.
 
-`Repr-Digest` is that of RFC 9530, section 3. `Upload-Place` and `Upload-Refused` are ours: where
-the file has gone, percent-encoded and relative to the destination root, and the code of the check
-that refused it.
+`Repr-Digest` is that of RFC 9530, section 3; the SHA-256 is the `ETag`, too, as it is of a
+download. `Upload-Place` and `Upload-Refused` are ours: where the file has gone, percent-encoded and
+relative to the destination root, and the code of the check that refused it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tusserver.protocol.finish import FinishState
 from tusserver.protocol.refusals import UploadRefused
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def headers(upload: Upload) -> tuple[Header, ...]:
     ]
     if digests:
         found.append((b"repr-digest", ", ".join(digests).encode()))
+    sha256 = dict(finish.digests).get("sha256")
+    if sha256 is not None and finish.state is FinishState.DONE:
+        found.append((b"etag", f'"{sha256}"'.encode()))
     if finish.place:
         found.append((b"upload-place", quote(finish.place).encode()))
     if finish.refusal is not None:
