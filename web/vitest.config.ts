@@ -20,7 +20,7 @@ export default defineConfig({
     server: { deps: { inline: ['tus-js-client'] } },
     coverage: {
       include: ['*/src/**/*.{ts,tsx}'],
-      exclude: ['*/src/**/main.tsx', 'pages/src/dashboard/**'],
+      exclude: ['*/src/**/main.tsx'],
       reporter: ['text'],
       thresholds: { lines: 90, 'react/src/core/**': { lines: 100, branches: 95 } },
     },

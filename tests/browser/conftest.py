@@ -1,25 +1,21 @@
-"""One Chromium per test process, and a fresh context per test, which must stay without complaint."""
+"""One Chromium per test process, and a fresh context per test, about which it must not complain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import WAIT, Traffic, chromium
-from tests.browser.uploader import Uploader
+from tests.browser.chromium import WAIT, chromium
+from tests.browser.uploader import Visit, visits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import Browser
 
-Visit = Callable[..., Uploader]
-"""Opens a page in a fresh context, whose options are keywords; `origins` are those that it may ask
-besides its own.
-"""
+    from tests.conftest import Serve
 
 
 # As long as the tests of this folder run: while Playwright does, no other event loop can run in
@@ -32,19 +28,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    with ExitStack() as stack:
-
-        def open_page(url: str, *, origins: tuple[str, ...] = (), **options: Any) -> Uploader:
-            context = browser.new_context(**{"locale": "en-US", **options})
-            stack.callback(context.close)
-            context.set_default_timeout(WAIT * 1000)
-            traffic = Traffic()
-            traffic.watch(context)
-            parts = urlsplit(url)
-            stack.callback(traffic.assert_clean, f"{parts.scheme}://{parts.netloc}", *origins)
-            page = context.new_page()
-            page.goto(url)
-            return Uploader(page, traffic)
-
-        yield open_page
+def visit(browser: Browser, serve: Serve) -> Iterator[Visit]:
+    """Opens pages in fresh contexts; at the end of the test they must have been clean. They are
+    closed before the servers that `serve` has started.
+    """
+    with visits(browser) as visit:
+        yield visit

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.uploader import MEBI, Uploader, made_file, url_of
+from tests.browser.uploader import (
+    MEBI,
+    Uploader,
+    digest_of,
+    made_file,
+    stored_digests,
+    url_of,
+)
 from tests.servers import ProcessServer, process_server
 from tests.tus import Tus, eventually
 
@@ -16,24 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.browser.conftest import Visit
+    from tests.browser.uploader import Visit
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ProcessServer]:
     with process_server(tmp_path / "uploads") as server:
         yield server
-
-
-def stored_digests(directory: Path, size: int) -> set[str]:
-    """The SHA-256 of each stored file of this size."""
-    files = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size == size]
-    return {digest_of(path) for path in files}
-
-
-def digest_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def upload_over_a_restart(
@@ -97,12 +92,11 @@ def test_an_upload_goes_on_by_itself_when_the_network_is_back(
     uploader.throttle(2 * MEBI)
     uploader.choose(file)
     uploader.wait_for_percent("a.bin", 20)
-    uploader.page.context.set_offline(True)
+    uploader.go_offline()
     uploader.expect_state("a.bin", "No network. It goes on by itself")
     [path] = uploader.traffic.uploads()
     eventually(lambda: tus.off(path) > 0)
     kept = tus.off(path)
-    uploader.page.context.set_offline(False)
     uploader.throttle(-1)
     uploader.expect_done("a.bin")
     assert uploader.traffic.offsets(path)[:2] == [0, kept]

@@ -13,7 +13,7 @@ from tusserver.protocol.refusals import UploadRefused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.browser.conftest import Visit
+    from tests.browser.uploader import Visit
     from tests.conftest import Serve
     from tusserver.protocol.upload import Upload
 
@@ -55,9 +55,7 @@ def test_a_file_of_the_wrong_type_is_refused_before_anything_is_sent(
     uploader.expect_done("B.NC")
 
 
-def test_a_full_server_says_so_in_its_own_words(
-    visit: Visit, serve: Serve, tmp_path: Path
-) -> None:
+def test_a_full_server_says_so_in_its_own_words(visit: Visit, serve: Serve, tmp_path: Path) -> None:
     tus = serve(min_free_space=2**60)
     uploader = visit(url_of(tus))
     uploader.choose(made_file(tmp_path / "in", "a.bin", 1000))

@@ -16,7 +16,7 @@ from tests.tus import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.browser.conftest import Visit
+    from tests.browser.uploader import Visit
     from tests.conftest import Serve
     from tests.tus import Tus
 
@@ -26,7 +26,7 @@ def guarded(serve: Serve, tmp_path: Path) -> Tus:
     """A server that wants tokens, and takes them to the second."""
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET)
-    return serve(jwt_secret_file=secret, jwt_leeway=0)
+    return serve(jwt_secret_file=secret, jwt_leeway=None)
 
 
 def token(life: int = 3600, user: str = "kim") -> str:

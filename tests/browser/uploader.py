@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
-from tests.browser.chromium import WAIT
+from tests.browser.chromium import WAIT, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import CDPSession, Locator, Page
+    from playwright.sync_api import Browser, CDPSession, Locator, Page
 
-    from tests.browser.chromium import Traffic
     from tests.tus import Tus
 
 MEBI = 2**20
@@ -74,9 +76,23 @@ class Uploader:
 
     def throttle(self, rate: float) -> None:
         """From now on the browser sends so many bytes per second; -1 for as many as it can."""
+        self._network(is_offline=False, rate=rate)
+
+    def go_offline(self) -> None:
+        """The browser's offline mode, until `throttle` ends it. (That of Playwright's context does
+        not reach requests which are slowed down.)
+        """
+        self._network(is_offline=True, rate=-1)
+
+    def _network(self, *, is_offline: bool, rate: float) -> None:
         self._devtools.send(
             "Network.emulateNetworkConditions",
-            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": rate},
+            {
+                "offline": is_offline,
+                "latency": 0,
+                "downloadThroughput": -1,
+                "uploadThroughput": rate,
+            },
         )
 
     @contextmanager
@@ -85,6 +101,32 @@ class Uploader:
         self.throttle(rate)
         yield
         self.throttle(-1)
+
+
+Visit = Callable[..., Uploader]
+"""Opens a URL in a fresh context, whose options are keywords; `origins` are those that its pages
+may ask besides their own.
+"""
+
+
+@contextmanager
+def visits(browser: Browser) -> Iterator[Visit]:
+    """A Visit; at the end all that it has opened is closed, and must have been clean."""
+    with ExitStack() as stack:
+
+        def visit(url: str, *, origins: tuple[str, ...] = (), **options: Any) -> Uploader:
+            context = browser.new_context(**{"locale": "en-US", **options})
+            stack.callback(context.close)
+            context.set_default_timeout(WAIT * 1000)
+            traffic = Traffic()
+            traffic.watch(context)
+            parts = urlsplit(url)
+            stack.callback(traffic.assert_clean, f"{parts.scheme}://{parts.netloc}", *origins)
+            page = context.new_page()
+            page.goto(url)
+            return Uploader(page, traffic)
+
+        yield visit
 
 
 def url_of(tus: Tus, path: str = "/") -> str:
@@ -100,3 +142,16 @@ def made_file(directory: Path, name: str, size: int) -> Path:
     path = directory / name
     path.write_bytes(os.urandom(size))
     return path
+
+
+def stored_digests(directory: Path, size: int) -> set[str]:
+    """The SHA-256 of each stored file of this size."""
+    files = [
+        path for path in directory.rglob("*") if path.is_file() and path.stat().st_size == size
+    ]
+    return {digest_of(path) for path in files}
+
+
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -68,7 +68,8 @@ class PageFacts:
 
 
 def page_routes(facts: PageFacts) -> list[BaseRoute]:
-    """Routes for the upload page at `/` and for the files that pages refer to, at `/assets/`.
+    """Routes for the upload page at `/`, for the dashboard at `/dashboard` where there is a status
+    API to tell it something, and for the files that pages refer to, at `/assets/`.
 
     Clients that do not want HTML get a greeting in plain text at `/`.
     """
@@ -81,7 +82,17 @@ def page_routes(facts: PageFacts) -> list[BaseRoute]:
         text = f"This is tusserver. Point a tus client at {location}\n"
         return PlainTextResponse(text, headers={**_PAGE_CACHE, **_SAFE})
 
-    return [Route("/", upload_page), _assets()]
+    routes: list[BaseRoute] = [Route("/", upload_page), _assets()]
+    return [*routes, _dashboard(facts)] if facts.api else routes
+
+
+def _dashboard(facts: PageFacts) -> Route:
+    page = Page("dashboard.html", facts)
+
+    async def dashboard(request: Request) -> Response:
+        return page.response(request)
+
+    return Route("/dashboard", dashboard)
 
 
 class Page:

@@ -30,7 +30,7 @@ export const UploadRow = memo(function UploadRow({ item, queue, texts, formats }
       </div>
       <div className="tus-actions">
         {actionsFor(item).map((action) => (
-          <Action key={action} action={action} item={item} queue={queue} texts={texts} />
+          <Action key={placeOf(action)} action={action} item={item} queue={queue} texts={texts} />
         ))}
       </div>
     </li>
@@ -80,6 +80,11 @@ function errorText(item: UploadItem, texts: Texts, formats: Formats): string {
 }
 
 type ActionName = 'pause' | 'resume' | 'retry' | 'cancel' | 'remove'
+
+/** A button that comes in the place of another one is the same, so that it keeps the focus. */
+function placeOf(action: ActionName): string {
+  return action === 'cancel' || action === 'remove' ? 'last' : 'first'
+}
 
 function actionsFor({ status, error }: UploadItem): ActionName[] {
   switch (status) {

@@ -37,8 +37,7 @@ async function hasNoViolation(): Promise<void> {
 }
 
 function stallPatches(): void {
-  server.rule = (request) =>
-    request.method === 'PATCH' ? new Promise(() => undefined) : undefined
+  server.rule = (request) => (request.method === 'PATCH' ? new Promise(() => undefined) : undefined)
 }
 
 test('at first there is a place for files, and what it takes', async () => {
@@ -188,7 +187,7 @@ test('the same file is not added twice while it is under way', async () => {
 
 test('what was left unfinished is named, and goes on or is discarded', async () => {
   stallPatches()
-  const { unmount } = show()
+  const { unmount } = show({ chunkSize: 1000 })
   await choose(fileOf(4000, 'a'), fileOf(5000, 'b'))
   await waitFor(() => expect(localStorage.length).toBe(2))
   unmount()

@@ -39,6 +39,8 @@ test('a full storage does not stop an upload', async () => {
   vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
     throw new DOMException('full', 'QuotaExceededError')
   })
-  await expect(new ResumeStorage(localStorage).addUpload('a', entry())).resolves.toMatch(/^tus::a::/)
+  await expect(new ResumeStorage(localStorage).addUpload('a', entry())).resolves.toMatch(
+    /^tus::a::/,
+  )
   vi.restoreAllMocks()
 })

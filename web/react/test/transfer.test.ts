@@ -156,7 +156,7 @@ test('after a pause it goes on where the server stands', async () => {
 
 test('after a reload the same file goes on, and another file does not', async () => {
   const held = holdBack('PATCH')
-  const before = transferOf(fileOf(50 * KIB))
+  const before = transferOf(fileOf(50 * KIB), { chunkSize: 20 * KIB })
   before.start()
   await held.come
   before.pause()
@@ -176,7 +176,7 @@ test('after a reload the same file goes on, and another file does not', async ()
 
 test('an upload that the server has forgotten begins anew', async () => {
   const held = holdBack('PATCH')
-  const transfer = transferOf(fileOf(5 * KIB))
+  const transfer = transferOf(fileOf(5 * KIB), { chunkSize: KIB })
   transfer.start()
   await held.come
   transfer.pause()
@@ -190,7 +190,7 @@ test('an upload that the server has forgotten begins anew', async () => {
 
 test.each([502, 401])('a HEAD that is answered %d does not make it begin anew', async (status) => {
   const held = holdBack('PATCH')
-  const transfer = transferOf(fileOf(5 * KIB))
+  const transfer = transferOf(fileOf(5 * KIB), { chunkSize: KIB })
   transfer.start()
   await held.come
   transfer.pause()

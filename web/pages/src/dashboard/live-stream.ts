@@ -10,7 +10,7 @@ export type Connection =
   | { readonly kind: 'broken'; readonly retryAt: number | null; readonly message: string }
 
 export interface StreamHandlers {
-  /** Every stream tells everything anew. */
+  /** A stream is asked for, which tells everything anew. */
   onBegin(): void
   onEvents(events: readonly StreamEvent[]): void
   onConnection(connection: Connection): void
@@ -89,12 +89,13 @@ export class LiveStream {
     const abort = () => attempt.abort()
     let watchdog = setTimeout(abort, SILENCE)
     let wasLive = false
+    this.handlers.onBegin()
     try {
       const response = await this.open(attempt.signal)
       for await (const events of eventsOf(response)) {
         clearTimeout(watchdog)
         watchdog = setTimeout(abort, SILENCE)
-        if (!wasLive) this.begin()
+        if (!wasLive) this.handlers.onConnection({ kind: 'live' })
         wasLive = true
         if (events.length > 0) this.handlers.onEvents(events)
       }
@@ -106,11 +107,6 @@ export class LiveStream {
       // What the handlers raised must not leave a stream open that nobody reads.
       attempt.abort()
     }
-  }
-
-  private begin(): void {
-    this.handlers.onBegin()
-    this.handlers.onConnection({ kind: 'live' })
   }
 }
 

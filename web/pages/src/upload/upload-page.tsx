@@ -4,6 +4,7 @@ import { useEffect, useId, useMemo, useState } from 'react'
 import { FileUploader } from 'tusserver-react'
 import type { Facts } from '../shared/facts.ts'
 import { Header } from '../shared/header.tsx'
+import { PageNav } from '../shared/page-nav.tsx'
 import { Session } from '../shared/session.ts'
 import { SignIn, SignOut } from '../shared/sign-in.tsx'
 import { type PageTexts, pageTextsFor } from './texts.ts'
@@ -23,6 +24,7 @@ export function UploadPage({ facts, language }: UploadPageProps) {
   return (
     <div className="page">
       <Header>
+        {facts.api !== '' && <PageNav current="upload" language={language} />}
         <SignOut session={session} texts={texts.signIn} />
       </Header>
       <main>

@@ -15,6 +15,7 @@ export interface Graph {
 }
 
 const LOWEST_TOP = 1024
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500]
 
 /** `now` is the right edge. Where the rate was unknown the line is interrupted. */
 export function graphOf(samples: readonly Sample[], now: number): Graph {
@@ -35,14 +36,11 @@ export function graphOf(samples: readonly Sample[], now: number): Graph {
 
 type Point = readonly [number, number]
 
-/** The next of 1, 2, 5, 10, 20, 50 … times a power of 1024, so that the scale seldom changes. */
+/** The next step of a power of 1024, so that the scale seldom changes. */
 export function topFor(highest: number): number {
   if (highest <= LOWEST_TOP) return LOWEST_TOP
   const unit = 1024 ** Math.floor(Math.log(highest) / Math.log(1024))
-  const value = highest / unit
-  const decade = 10 ** Math.floor(Math.log10(value))
-  const step = [1, 2, 5, 10].find((factor) => value <= factor * decade) ?? 10
-  return Math.min(step * decade, 1024) * unit
+  return (STEPS.find((step) => highest <= step * unit) ?? 1024) * unit
 }
 
 function runsOf(samples: readonly Sample[]): Sample[][] {

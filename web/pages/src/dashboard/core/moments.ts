@@ -7,22 +7,23 @@ const DAY = 24 * HOUR
 /** Times in milliseconds since 1970. */
 export interface Moments {
   /** As `3 min. ago`, or `in 2 days`; `now` for less than a minute. */
-  relative(time: number, now: number): string
+  relative(time: number, reference: number): string
   /** Date and time to the second. */
   exact(time: number): string
 }
 
 /** Raises RangeError for what is no locale. */
 export function momentsFor(locale: string): Moments {
-  const near = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' })
+  const now = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' }).format(0, 'second')
+  const near = new Intl.RelativeTimeFormat(locale, { style: 'short' })
   const full = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' })
   return {
-    relative: (time, now) => {
-      const span = time - now
+    relative: (time, reference) => {
+      const span = time - reference
       const size = Math.abs(span)
-      if (size < MINUTE) return near.format(0, 'second')
+      if (size < MINUTE) return now
       if (size < HOUR) return near.format(Math.trunc(span / MINUTE), 'minute')
-      if (size < 2 * DAY) return near.format(Math.trunc(span / HOUR), 'hour')
+      if (size < DAY) return near.format(Math.trunc(span / HOUR), 'hour')
       return near.format(Math.trunc(span / DAY), 'day')
     },
     exact: (time) => full.format(time),

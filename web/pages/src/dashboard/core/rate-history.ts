@@ -42,7 +42,10 @@ export class RateHistory {
 
 /** Bytes per second of all that are on their way. */
 export function totalRate(uploads: readonly Upload[]): number {
-  return uploads.reduce((sum, { state, rate }) => sum + (state === 'uploading' ? (rate ?? 0) : 0), 0)
+  return uploads.reduce(
+    (sum, { state, rate }) => sum + (state === 'uploading' ? (rate ?? 0) : 0),
+    0,
+  )
 }
 
 function extended(samples: Sample[], sample: Sample): Sample[] {

@@ -34,7 +34,7 @@ export class UploadStore {
     return Array.from(this.entries.values(), (entry) => entry.upload)
   }
 
-  /** A stream has begun, which will tell every active upload and then that it is ready. */
+  /** A stream is asked for, which will tell every active upload and then that it is ready. */
   beginStream(): void {
     this.count += 1
     this.streamBegan = this.count
@@ -42,12 +42,12 @@ export class UploadStore {
 
   /** All that is active was told: what was active before is not any more, or does not exist. */
   endGreeting(): void {
-    this.forget((entry) => isActive(entry.upload))
+    this.forget((entry) => isActive(entry.upload), this.streamBegan)
   }
 
-  /** The lists were asked for again since the stream began: what nobody has told is no more. */
-  sweep(): void {
-    this.forget(() => true)
+  /** All lists that were asked for at this mark have come: what nobody has told since is no more. */
+  sweep(mark: number): void {
+    this.forget(() => true, Math.min(mark, this.streamBegan))
   }
 
   /** News of the stream; tells whether its state is another one. */
@@ -83,14 +83,9 @@ export class UploadStore {
     }
   }
 
-  clear(): void {
-    this.entries.clear()
-    this.removals.clear()
-  }
-
-  private forget(isMeant: (entry: Entry) => boolean): void {
+  private forget(isMeant: (entry: Entry) => boolean, before: number): void {
     for (const [id, entry] of this.entries) {
-      if (entry.seen < this.streamBegan && isMeant(entry)) this.entries.delete(id)
+      if (entry.seen < before && isMeant(entry)) this.entries.delete(id)
     }
   }
 }
