@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
@@ -36,13 +38,17 @@ def metadata(filename: str, **more: str) -> dict[str, str]:
 
 @contextmanager
 def trickling(*wires: tuple[Wire, int]) -> Iterator[None]:
-    """On each of these connections go so many bytes per tenth of a second, as long as it lasts."""
+    """On each of these connections go about so many bytes per tenth of a second, now more, now
+    fewer, as long as it lasts.
+    """
     is_over = threading.Event()
 
     def run() -> None:
-        while not is_over.wait(0.1):
+        for step in count():
+            if is_over.wait(0.1):
+                return
             for wire, size in wires:
-                wire.send(bytes(size))
+                wire.send(bytes(int(size * (1 + math.sin(step / 30) / 2))))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -67,7 +73,7 @@ async def _refuse_meshless(upload: Upload) -> None:
         raise UploadRefused("ERR_NO_MESH", "the file has no mesh in it")
 
 
-def dashboard_many(stage: Stage) -> Uploader:
+def dashboard_many(stage: Stage, long_size: int = 40 * MEBI) -> Uploader:
     """Uploads in all states, as an admin sees them."""
     tus = stage.guarded(hooks=Hooks(before_finish=_refuse_meshless), jwt_admin_claim="roles")
     placed = tus.mk(3 * MEBI, {**KIM, **metadata("시료 3 – 온도.h5", destination="jobs/42")})
@@ -79,7 +85,7 @@ def dashboard_many(stage: Stage) -> Uploader:
     long = "2026-11-26_run-0042_temperature-field-of-the-whole-domain_timestep-000128.tar.gz"
     wires = []
     for name, user, size, rate in (
-        (long, LEE, 40 * MEBI, 400_000),
+        (long, LEE, long_size, 400_000),
         ("velocity.csv", KIM, GIBI, 900_000),
     ):
         url = tus.mk(size, {**user, **metadata(name)})
@@ -88,6 +94,12 @@ def dashboard_many(stage: Stage) -> Uploader:
     visitor = dashboard_of(stage, tus)
     sign_in(visitor, ADMIN)
     expect(visitor.page.get_by_role("row").filter(has_text="velocity.csv")).to_contain_text("MiB/s")
+    return visitor
+
+
+def dashboard_after_a_while(stage: Stage) -> Uploader:
+    visitor = dashboard_many(stage, GIBI // 2)
+    visitor.page.wait_for_timeout(60_000)
     return visitor
 
 

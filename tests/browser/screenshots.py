@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.browser import node
 from tests.browser.chromium import WAIT, chromium
-from tests.browser.dashboard_scenes import DASHBOARD_SCENES
+from tests.browser.dashboard_scenes import DASHBOARD_SCENES, dashboard_after_a_while
 from tests.browser.scenes import SCENES, Stage
 from tests.browser.uploader import Uploader, visits
 from tests.servers import serving
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from tests.tus import Tus
 
 DESK = {"width": 1000, "height": 760}
+DASHBOARD = {"width": 1200, "height": 760}
 PHONE = {"width": 360, "height": 740}
 ALL = {**SCENES, **DASHBOARD_SCENES}
+ALL_FOR_README = {**ALL, "after_a_while": dashboard_after_a_while}
 IMAGES = node.ROOT / "docs" / "images"
 
 # But for what moves all the time.
@@ -38,6 +40,7 @@ _IS_STILL = """() => document.getAnimations().every(
 README = {
     "upload": ("many", "light", DESK),
     "upload-phone-dark": ("many", "dark", PHONE),
+    "dashboard": ("after_a_while", "light", DASHBOARD),
 }
 """Name of the picture: scene, colour scheme, size of the window."""
 
@@ -54,7 +57,7 @@ def shown(browser: Browser, scene: str) -> Iterator[Page]:
 
         visit = stack.enter_context(visits(browser))
         ending = stack.enter_context(ExitStack())
-        uploader: Uploader = ALL[scene](Stage(serve, visit, directory, ending))
+        uploader: Uploader = ALL_FOR_README[scene](Stage(serve, visit, directory, ending))
         yield uploader.page
 
 

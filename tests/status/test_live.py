@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +44,21 @@ def test_progress_is_live_whichever_worker_receives_the_bytes(tmp_path: Path) ->
                 seen.add(url)
                 assert events.until("upload", url=url, state="finished")["percent"] == 100.0
         assert seen == set(urls)
+
+
+def test_a_reader_that_goes_away_is_no_matter_for_the_log(tmp_path: Path) -> None:
+    with process_server(tmp_path / "up", "--api", "on") as server:
+        api = Api(server.tus)
+        for _ in range(5):
+            with api.events("events") as events:
+                events.until("ready")
+        # Right after a half-close the server knows no more than that nothing follows.
+        for _ in range(5):
+            with api.events("events") as events:
+                events.until("ready")
+                events.connection.shutdown(socket.SHUT_WR)
+                assert events.rest() == []
+    assert "without completing" not in server.log.read_text()
 
 
 class Site:

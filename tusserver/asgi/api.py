@@ -15,12 +15,12 @@ import msgspec
 from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tusserver.asgi.api_values import Facts, ListQuery, LiveQuery, Offer, SignedUrl, SignRequest
 from tusserver.asgi.body import request_extension
-from tusserver.asgi.events import LIFE_WITH_TOKEN, EventStream
+from tusserver.asgi.events import LIFE_WITH_TOKEN, EventResponse, EventStream
 from tusserver.policy.access import Inquiry
 from tusserver.policy.ledger import Filter
 from tusserver.protocol.access import Caller
@@ -180,7 +180,7 @@ class StatusApi:
         extension = request_extension(request.scope)
         if extension is not None:
             extension.on_stop(stream.close)
-        return StreamingResponse(stream.run(), headers=headers, media_type="text/event-stream")
+        return EventResponse(stream.run(), headers=headers, media_type="text/event-stream")
 
     async def _sign(self, request: Request) -> Response:
         assert self._options.signer is not None

@@ -6,12 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.responses import StreamingResponse
 
 from tusserver.status.live import Disk, Gone, Ready
 from tusserver.status.values import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from starlette.types import Receive, Scope, Send
 
     from tusserver.status.live import Live, News, Wanted
 
@@ -85,6 +88,26 @@ class EventStream:
                 return _event(b"ready", {})
             case Disk():
                 return _event(b"storage", news)
+
+
+class EventResponse(StreamingResponse):
+    """The answer with these events. One whose reader has gone is ended as any other, since the
+    server takes an answer without an end for a fault, and says so in the log.
+    """
+
+    _has_begun = False
+    _is_complete = False
+
+    async def stream_response(self, send: Send) -> None:
+        """As Starlette's; remembers how far it got."""
+        self._has_begun = True
+        await super().stream_response(send)
+        self._is_complete = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        if self._has_begun and not self._is_complete:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _is_last(news: News) -> bool:
