@@ -81,3 +81,20 @@ def test_the_page_works_inside_another_application(
 
     with running(Starlette(routes=routes, lifespan=lifespan)) as server:
         assert_it_uploads(visit, url_of(Tus(server.address), "/portal/uploads/"), tmp_path)
+
+
+def test_a_link_of_the_portal_fills_in_the_folder(
+    visit: Visit, serve: Serve, tmp_path: Path
+) -> None:
+    root = tmp_path / "place"
+    root.mkdir()
+    tus = serve(destination_root=root, destination_template="{destination}/{filename}")
+    uploader = visit(url_of(tus, "/?destination=jobs%2F42"))
+    expect(uploader.page.get_by_label("Folder")).to_have_value("jobs/42")
+    uploader.choose(made_file(tmp_path / "in", "first.bin", 1000))
+    uploader.expect_done("first.bin")
+    uploader.page.get_by_label("Folder").fill("jobs/43")
+    uploader.choose(made_file(tmp_path / "in", "second.bin", 1000))
+    uploader.expect_done("second.bin")
+    assert (root / "jobs/42/first.bin").stat().st_size == 1000
+    assert (root / "jobs/43/second.bin").stat().st_size == 1000

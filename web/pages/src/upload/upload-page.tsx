@@ -17,7 +17,7 @@ interface UploadPageProps {
 export function UploadPage({ facts, language }: UploadPageProps) {
   const texts = pageTextsFor(language)
   const session = useMemo(() => new Session(), [])
-  const [destination, setDestination] = useState('')
+  const [destination, setDestination] = useState(linkedDestination)
   useEffect(() => {
     if (facts.acceptsToken && facts.api !== '') void session.check(facts.api)
   }, [session, facts])
@@ -44,6 +44,11 @@ export function UploadPage({ facts, language }: UploadPageProps) {
       </main>
     </div>
   )
+}
+
+/** The folder that the link to this page names, as portals do: `?destination=jobs/42`. */
+function linkedDestination(): string {
+  return new URLSearchParams(window.location.search).get('destination') ?? ''
 }
 
 interface DestinationProps {
