@@ -32,6 +32,9 @@ def without_collector() -> Iterator[None]:
 
 
 def _cycles() -> int:
+    """How many requests there are that are not freed; the last one of a connection may be among
+    them for a moment.
+    """
     return sum(isinstance(each, Cycle) for each in gc.get_objects())
 
 
@@ -62,6 +65,8 @@ def test_a_request_is_freed_when_it_is_done(
     with serving(tmp_path) as tus:
         requests(tus)
         with without_collector():
+            # Those that an earlier test of this process may still have, as in a traceback.
+            others = _cycles()
             for _ in range(5):
                 requests(tus)
-            eventually(lambda: _cycles() == 0)
+            eventually(lambda: _cycles() <= others)
