@@ -62,7 +62,7 @@ def measure(size: int, directory: Path, root: Path, options: tuple[str, ...]) ->
         with open(log, "xb") as said:
             process = subprocess.Popen(command, stderr=said)
         try:
-            figures = _upload(_port(process, log), source, Figures(size, " ".join(options)))
+            figures = _upload(port_of(process, log), source, Figures(size, " ".join(options)))
             figures.peak_memory = _peak(process.pid)
             _check(place, figures)
         finally:
@@ -74,7 +74,7 @@ def measure(size: int, directory: Path, root: Path, options: tuple[str, ...]) ->
         shutil.rmtree(place)
 
 
-def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+def port_of(process: subprocess.Popen[bytes], log: Path) -> int:
     """That which the server says it listens on."""
     while process.poll() is None:
         found = re.search(r"http://[^/\s]*:(\d+)", log.read_text())
@@ -166,7 +166,7 @@ def _told(figures: Figures) -> str:
     )
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
     """Bytes. Raises ValueError for what is no size, or that of no file worth a run."""
     size = int(text[:-3]) * _UNITS.get(text[-3:], 0)
     if size <= 0:
@@ -179,7 +179,7 @@ def _arguments() -> argparse.Namespace:
         description="How a large file goes through the whole finish.",
         epilog="example: python -m bench.finish --size 10GiB -- --digests sha256",
     )
-    parser.add_argument("--size", type=_size, default="10GiB", help="of the file, as 64MiB")
+    parser.add_argument("--size", type=size_of, default="10GiB", help="of the file, as 64MiB")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where uploads are")
     parser.add_argument("--root", type=Path, help="where they go; without, beside the uploads")
     parser.add_argument("--json", type=Path, help="write the figures here, too")

@@ -53,7 +53,8 @@ class Server:
         return re.sub(r"[^@a-z0-9]+", "-", self.name.lower()) if " " in self.name else self.name
 
 
-def _run(*command: str, directory: Path | None = None, **environment: str) -> str:
+def run(*command: str, directory: Path | None = None, **environment: str) -> str:
+    """What a command prints. Raises CannotInstall."""
     done = subprocess.run(
         command,
         cwd=directory,
@@ -66,7 +67,8 @@ def _run(*command: str, directory: Path | None = None, **environment: str) -> st
     return done.stdout
 
 
-def _program(name: str, *places: str) -> str:
+def program(name: str, *places: str) -> str:
+    """Where a program is, on the path or in one of these places. Raises CannotInstall."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *places))
     found = shutil.which(name, path=path)
     if found is None:
@@ -109,7 +111,7 @@ _TUSD_MODULE = "github.com/tus/tusd/v2/cmd/tusd"
 def _install_tusd() -> None:
     if (CACHE / "bin" / "tusd").exists():
         return
-    go = _program("go", "/usr/local/go/bin")
+    go = program("go", "/usr/local/go/bin")
     target = CACHE / "bin" / "tusd"
     target.parent.mkdir(parents=True, exist_ok=True)
     # `go install …@version` asks for a list of versions, which some module proxies refuse; inside a
@@ -120,7 +122,7 @@ def _install_tusd() -> None:
             ("get", f"{_TUSD_MODULE}@{TUSD}"),
             ("build", "-o", str(target), _TUSD_MODULE),
         ):
-            _run(go, *words, directory=Path(scratch), CGO_ENABLED="0", GOFLAGS="-mod=mod")
+            run(go, *words, directory=Path(scratch), CGO_ENABLED="0", GOFLAGS="-mod=mod")
 
 
 def _tusd(port: int, directory: Path) -> list[str]:
@@ -140,12 +142,12 @@ def _install_node() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "package.json").write_text('{"private": true, "type": "module"}\n')
         packages = (f"@tus/server@{NODE_SERVER}", f"@tus/file-store@{NODE_STORE}")
-        _run(_program("npm"), "install", "--no-audit", "--no-fund", *packages, directory=directory)
+        run(program("npm"), "install", "--no-audit", "--no-fund", *packages, directory=directory)
     shutil.copy(PEERS / "node.mjs", directory / "server.mjs")
 
 
 def _node(port: int, directory: Path) -> list[str]:
-    return [_program("node"), str(CACHE / "node" / "server.mjs"), str(port), str(directory)]
+    return [program("node"), str(CACHE / "node" / "server.mjs"), str(port), str(directory)]
 
 
 def _node_version() -> str:
@@ -158,8 +160,8 @@ def _node_version() -> str:
 
 def _install_rustus() -> None:
     if not (CACHE / "bin" / "rustus").exists():
-        cargo = _program("cargo", str(Path.home() / ".cargo" / "bin"))
-        _run(cargo, "install", "rustus", "--version", RUSTUS, "--locked", "--root", str(CACHE))
+        cargo = program("cargo", str(Path.home() / ".cargo" / "bin"))
+        run(cargo, "install", "rustus", "--version", RUSTUS, "--locked", "--root", str(CACHE))
 
 
 def _rustus(port: int, directory: Path) -> list[str]:
@@ -176,9 +178,9 @@ def _rustus(port: int, directory: Path) -> list[str]:
 def _install_tuspyserver() -> None:
     directory = CACHE / "tuspyserver"
     if not (directory / "installed").exists():
-        _run(sys.executable, "-m", "venv", "--clear", str(directory))
+        run(sys.executable, "-m", "venv", "--clear", str(directory))
         packages = (f"tuspyserver=={TUSPYSERVER}", "uvicorn[standard]")
-        _run(str(directory / "bin" / "pip"), "install", "--quiet", *packages)
+        run(str(directory / "bin" / "pip"), "install", "--quiet", *packages)
         (directory / "installed").touch()
 
 

@@ -7,11 +7,15 @@ import sys
 import click
 
 from tusserver import __version__
+from tusserver.cli.cancel import cancel
 from tusserver.cli.conformance import conformance
+from tusserver.cli.download import download
 from tusserver.cli.inspect import list_uploads, remove, show, sweep, verify
 from tusserver.cli.options import source_of
 from tusserver.cli.serve import serve
 from tusserver.cli.sign import sign
+from tusserver.cli.status import status
+from tusserver.cli.upload import upload
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -42,18 +46,21 @@ def cli() -> None:
       tusserver --upload-dir /data --max-size 20GiB
       tusserver --config /etc/tusserver.toml --check-config
       tusserver ls --upload-dir /data
+      tusserver upload run1 --to http://localhost:8080/files/
       tusserver conformance http://localhost:8080/files/
     """
 
 
 for command in (serve, list_uploads, show, remove, verify, sweep, sign, conformance):
     cli.add_command(command)
+for command in (upload, download, status, cancel):
+    cli.add_command(command)
 
 
 def main() -> None:
     """The entry point: errors are one line, wrong values exit code 2, failures 1."""
     try:
-        status = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
     except click.UsageError as error:
         _complain(error.format_message() + source_of(error))
         sys.exit(USAGE_ERROR)
@@ -62,7 +69,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(FAILURE)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain(message: str) -> None:
