@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -233,3 +234,17 @@ def test_modules_and_functions_are_small(path: Path) -> None:
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     source = path.read_text()
     assert not source or ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("command", ["upload", "download", "status", "cancel"])
+def test_the_commands_of_the_client_do_not_import_the_server(command: str) -> None:
+    """It takes most of a second, which a script would pay for each file."""
+    code = (
+        "import sys\n"
+        "from tusserver.cli.main import cli\n"
+        "import tusserver.client.batch, tusserver.client.downloading, tusserver.client.inquiring\n"
+        f"assert cli.get_command(None, {command!r}) is not None\n"
+        "print({'starlette', 'uvicorn', 'tusserver.compose'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done

@@ -1,8 +1,33 @@
 """tusserver: a resumable upload server (tus 1.0), by itself or mounted into an ASGI application."""
 
-from tusserver.compose import TusApp, create_app
-from tusserver.settings import Settings, SettingsError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tusserver.compose import TusApp, create_app
+    from tusserver.settings import Settings, SettingsError
 
 __version__ = "0.1.0"
 
 __all__ = ["Settings", "SettingsError", "TusApp", "__version__", "create_app"]
+
+_HOMES = {
+    "Settings": "tusserver.settings",
+    "SettingsError": "tusserver.settings",
+    "TusApp": "tusserver.compose",
+    "create_app": "tusserver.compose",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The whole server takes half a second to import, which a script that calls `tusserver upload`
+    # for each file would pay each time.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tusserver' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
