@@ -1,11 +1,17 @@
 """tusserver: a resumable upload server (tus 1.0), by itself or mounted into an ASGI application."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tusserver.compose import TusApp, create_app
     from tusserver.settings import Settings, SettingsError
+else:
+    # Not by __getattr__: some servers evaluate "tusserver:create_app()" in what is there already.
+    def create_app(*args: Any, **fields: Any) -> Any:  # noqa: ANN401 - as in `tusserver.compose`
+        """A whole server as a Starlette application; see `tusserver.compose.create_app`."""
+        return import_module("tusserver.compose").create_app(*args, **fields)
+
 
 __version__ = "0.1.0"
 
@@ -15,7 +21,6 @@ _HOMES = {
     "Settings": "tusserver.settings",
     "SettingsError": "tusserver.settings",
     "TusApp": "tusserver.compose",
-    "create_app": "tusserver.compose",
 }
 
 

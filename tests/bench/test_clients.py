@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.clients import commands, measure, table
 
 SIZE = 20 * 1024 * 1024
 
 
-def test_each_client_is_measured_in_each_round(tmp_path: Path) -> None:
-    turns = list(measure(SIZE, 2, tmp_path))
-    assert [turn.client for turn in turns].count("tus-js-client") == 2
+@pytest.mark.timeout(300)
+def test_each_client_is_measured(tmp_path: Path) -> None:
+    turns = list(measure(SIZE, 1, tmp_path))
+    assert [turn.client for turn in turns].count("tus-js-client") == 1
     assert {turn.client for turn in turns} == set(commands())
     assert all(turn.cpu > 0 and turn.seconds > 0 for turn in turns)
     assert all(turn.size == SIZE for turn in turns)

@@ -14,10 +14,12 @@ from tests.client.gate import Gate
 
 REQUEST = 1000
 """Bytes that the heads of one file's requests have at most, in all."""
+CONNECTIONS = 3
+LARGE = int(os.environ.get("TUSSERVER_TEST_LARGE_MIB", "64")) * MEBI
 
 
 def test_after_two_interruptions_nothing_has_been_sent_twice(site: Site, command: Command) -> None:
-    sizes = trees.mixed(200) | {"results.h5": 64 * MEBI}
+    sizes = trees.mixed(200) | {"results.h5": LARGE}
     trees.make(command.home / "run1", sizes)
     with Gate(site.address) as gate:
         arguments = ("upload", "run1/", "--to", gate.url)
@@ -32,7 +34,8 @@ def test_after_two_interruptions_nothing_has_been_sent_twice(site: Site, command
         # Each byte once; the rest is heads of requests, those of three runs.
         assert gate.passed <= sum(sizes.values()) + 3 * len(sizes) * REQUEST
     assert trees.contents(site.root) == trees.contents(command.home / "run1")
-    assert site.uploads() == len(sizes)
+    # Of a creation that was under way when the command was interrupted, it does not know the URL.
+    assert len(sizes) <= site.uploads() <= len(sizes) + 2 * CONNECTIONS
     assert done.named("kept")
     assert not list(command.state.iterdir())
 

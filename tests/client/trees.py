@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+_BLOCK = 16 * 1024 * 1024
+
 
 def make(folder: Path, sizes: dict[str, int]) -> Path:
     """Files with random bytes of these sizes, by their names below the folder."""
@@ -15,7 +17,9 @@ def make(folder: Path, sizes: dict[str, int]) -> Path:
     for name, size in sizes.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(source.randbytes(size))
+        with open(path, "wb") as file:
+            for start in range(0, size, _BLOCK):
+                file.write(source.randbytes(min(_BLOCK, size - start)))
     return folder
 
 

@@ -353,6 +353,7 @@ def test_long_owners_that_begin_alike_do_not_share_a_folder() -> None:
     assert max(map(len, placed)) < 200
 
 
+@pytest.mark.timeout(300)
 @given(OWNERS, HOSTILE, HOSTILE, HOSTILE)
 @settings(max_examples=2500, deadline=None)
 def test_whatever_a_client_says_an_upload_stays_below_the_root(

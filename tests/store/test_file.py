@@ -25,10 +25,12 @@ from tusserver.protocol.errors import (
     UploadDamaged,
     UploadNotFound,
 )
+from tusserver.protocol.finish import Finish, Intent
 from tusserver.protocol.upload import Final, Partial
 from tusserver.store import file_session, filesystem
 from tusserver.store.base import StoreUnusable
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
+from tusserver.store.file_layout import Layout, Marker
 
 pytestmark = pytest.mark.anyio
 
@@ -815,3 +817,32 @@ async def test_joining_reserves_room_for_what_is_copied(
         with pytest.raises(StorageFull):
             await store.concatenate(final, [part, part])
     assert (await store.concatenate(final, [part, part])).offset == 10
+
+
+# Looking while a finish is under way.
+
+
+@pytest.mark.parametrize("is_noted", [False, True])
+async def test_bytes_that_leave_during_a_look_are_not_taken_for_missing(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch, is_noted: bool
+) -> None:
+    finish = Finish(intent=Intent("job/x.h5", 1, 1)) if is_noted else Finish()
+    await store.create(an_upload(length=4, finish=finish))
+    await append(store, an_upload(length=4), ScriptedBody(b"data"))
+    look = Layout.read_marker
+
+    def leave(layout: Layout, upload_id: str) -> Marker | None:
+        # The record has been read, and not yet the state of the data.
+        monkeypatch.setattr(Layout, "read_marker", look)
+        if is_noted:
+            os.unlink(root / ID)
+        else:
+            path = root / f"{ID}.info"
+            changed = record(root)
+            changed["tusserver"]["finish"] |= {"state": "done", "place": "job/x.h5"}
+            path.write_text(json.dumps(changed))
+            os.unlink(root / ID)
+        return look(layout, upload_id)
+
+    monkeypatch.setattr(Layout, "read_marker", leave)
+    assert (await store.get(ID)).is_complete

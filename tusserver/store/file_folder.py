@@ -82,10 +82,21 @@ class UploadFolder:
         """
         with storage_errors():
             origin = self.layout.read_record(upload_id)
-            record = origin.record
-            if self.has_left(upload_id, record):
-                return file_record.as_left(upload_id, origin)
-            size, modified_at, marker = self._state(upload_id, record, is_held=is_held)
+            while True:
+                try:
+                    return self._loaded(upload_id, origin, is_held=is_held)
+                except UploadNotFound:
+                    # A finish may have taken the bytes away since the record was read.
+                    former, origin = origin, self.layout.read_record(upload_id)
+                    has_left = self.has_left(upload_id, origin.record)
+                    if origin.content == former.content and not has_left:
+                        raise
+
+    def _loaded(self, upload_id: str, origin: Origin, *, is_held: bool) -> Upload:
+        record = origin.record
+        if self.has_left(upload_id, record):
+            return file_record.as_left(upload_id, origin)
+        size, modified_at, marker = self._state(upload_id, record, is_held=is_held)
         offset = self._vouched(record, size)
         is_settled = offset == size
         if marker is not None:
