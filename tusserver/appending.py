@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tusserver.ground import Ground, Stored
+from tusserver.lock.base import require_held
 from tusserver.protocol import checksum
 from tusserver.protocol.decision import Append, Outcome, Repeat, Trailer
 from tusserver.protocol.errors import TusError
@@ -96,6 +97,8 @@ class Appender:
         except TusError:
             await self._grown(upload.upload_id)
             raise
+        # Somebody else may have stored something else there meanwhile: nothing is acknowledged.
+        require_held(lock)
         if self._ground.admission is not None:
             await self._ground.admission.grown(appended.upload)
         if not appended.upload.is_complete:

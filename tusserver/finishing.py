@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
+from tusserver.lock.base import require_held
 from tusserver.protocol.errors import StorageFailed, TusError, UploadNotFound
 from tusserver.protocol.finish import Finish, FinishState, Refusal
 from tusserver.protocol.refusals import FinishUnavailable, UploadRefused
@@ -187,18 +188,18 @@ class Finisher:
             return
         self.start(upload, lock)
 
-    async def finish_held(self, upload: Upload) -> None:
+    async def finish_held(self, upload: Upload, lock: Lock) -> None:
         """The whole finish under a lock that the caller keeps; what cannot be done now is tried
         again later.
         """
         try:
-            await self._finish(upload)
+            await self._finish(upload, lock)
         except TusError as error:
             self._put_off(upload.upload_id, error)
 
     async def _hold(self, upload: Upload, lock: Lock) -> Upload:
         try:
-            return await self._finish(upload)
+            return await self._finish(upload, lock)
         except TusError as error:
             self._put_off(upload.upload_id, error)
             raise
@@ -206,15 +207,17 @@ class Finisher:
             self._running.pop(upload.upload_id, None)
             await lock.release()
 
-    async def _finish(self, upload: Upload) -> Upload:
+    async def _finish(self, upload: Upload, lock: Lock) -> Upload:
         if upload.is_due:
             try:
-                upload = await self._take_steps(upload)
+                upload = await self._take_steps(upload, lock)
             except UploadRefused as error:
                 refusal = Refusal(error.code, error.message, error.status)
+                require_held(lock)
                 upload = await self._end(upload, FinishState.REFUSED, refusal)
                 _logger.info("%s was refused: %s", upload.upload_id, error.message)
             else:
+                require_held(lock)
                 upload = await self._end(upload, FinishState.DONE, None)
         try:
             await self._on_ended(upload)
@@ -225,12 +228,14 @@ class Finisher:
             return upload
         self._on_step("told")
         assert upload.finish is not None
+        require_held(lock)
         return await self._record(upload, replace(upload.finish, is_told=True))
 
-    async def _take_steps(self, upload: Upload) -> Upload:
+    async def _take_steps(self, upload: Upload, lock: Lock) -> Upload:
         for step in self._steps:
             if not step.is_needed(upload):
                 continue
+            require_held(lock)
             self._on_step(f"before {step.name}")
             self._at[upload.upload_id] = step
             try:
@@ -241,6 +246,8 @@ class Finisher:
                 del self._at[upload.upload_id]
             self._on_step(f"after {step.name}")
             assert upload.finish is not None
+            # Whoever has the lock now does the step again, as after a crash.
+            require_held(lock)
             upload = await self._record(upload, upload.finish)
             self._on_step(f"recorded {step.name}")
         return upload

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tusserver.lock.base import require_held
 from tusserver.protocol.concatenation import sum_lengths
 from tusserver.protocol.errors import TusError, UploadDamaged, UploadLocked, UploadNotFound
 from tusserver.protocol.upload import Final, Upload
@@ -21,7 +22,7 @@ from tusserver.protocol.upload import Final, Upload
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tusserver.lock.base import Locker
+    from tusserver.lock.base import Lock, Locker
     from tusserver.settling import Settler
     from tusserver.store.base import ConcatenatingStore
 
@@ -33,7 +34,8 @@ _TURN = 5.0
 
 class Joiner:
     """Joins the final uploads of one store. `max_size` in bytes bounds what is joined;
-    `on_finished` is told of each.
+    `on_finished` is told of each, with its
+    lock.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Joiner:
         locker: Locker,
         settler: Settler,
         max_size: int | None,
-        on_finished: Callable[[Upload], Awaitable[None]],
+        on_finished: Callable[[Upload, Lock], Awaitable[None]],
     ) -> None:
         self._store = store
         self._locker = locker
@@ -109,21 +111,24 @@ class Joiner:
         except UploadLocked:
             return  # Whoever holds it for so long is joining, or ending it.
         try:
-            await self._join_locked(upload_id)
+            await self._join_locked(upload_id, lock)
         except TusError:
             # It stays pending, and the next occasion tries again.
             _logger.exception("the final upload %s could not be joined", upload_id)
         finally:
             await lock.release()
 
-    async def _join_locked(self, upload_id: str) -> None:
+    async def _join_locked(self, upload_id: str, lock: Lock) -> None:
         upload = await self._settler.open(upload_id)
         partials = await self._partials_of(upload) if upload.is_pending else None
         if partials is None or not _all_finished(partials):
             return
         length = sum_lengths(partials)
         if self._max_size is None or (length is not None and length <= self._max_size):
-            await self._on_finished(await self._store.concatenate(upload, partials))
+            require_held(lock)
+            joined = await self._store.concatenate(upload, partials)
+            require_held(lock)
+            await self._on_finished(joined, lock)
 
 
 def _all_finished(partials: Sequence[Upload]) -> bool:

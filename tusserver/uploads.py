@@ -20,6 +20,7 @@ from tusserver.events.base import (
 from tusserver.finishing import Finisher
 from tusserver.ground import Ground, Stored
 from tusserver.joining import Joiner
+from tusserver.lock.base import require_held
 from tusserver.keeping import Keeper
 from tusserver.protocol import expiration
 from tusserver.protocol.access import Caller, Verb
@@ -42,7 +43,7 @@ from tusserver.telling import Teller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tusserver.lock.base import Locker
+    from tusserver.lock.base import Lock, Locker
     from tusserver.protocol.capabilities import Capabilities
     from tusserver.protocol.decision import (
         AppendRequest,
@@ -121,15 +122,15 @@ class Uploads:
         if self._joiner is not None:
             await self._joiner.partial_finished(upload_id)
 
-    async def _conclude(self, upload: Upload) -> None:
-        """A final upload has been joined, under its lock."""
+    async def _conclude(self, upload: Upload, lock: Lock) -> None:
+        """A final upload has been joined, under this lock."""
         try:
             await self._sniffer.joined(upload)
         except TusError:
             assert self.admission is not None
             return await self.admission.grown(await self.store.get(upload.upload_id))
         if upload.is_due:
-            await self.finisher.finish_held(upload)
+            await self.finisher.finish_held(upload, lock)
         else:
             await self._teller.tell_finished(upload)
 
@@ -259,6 +260,7 @@ class Uploads:
         try:
             if self.admission is not None:
                 await self.admission.terminate(await self.store.get(request.upload_id))
+                require_held(lock)  # An application may have been asked, and have taken its time.
             await self.keeper.remove(request.upload_id, UploadTerminated(request.upload_id))
         finally:
             await lock.release()

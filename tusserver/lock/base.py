@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from tusserver.protocol.errors import StorageUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,6 +23,21 @@ class Lock(Protocol):
     def on_release_request(self, callback: Callable[[], None]) -> None:
         """Calls this on the event loop once somebody asks for the upload; at once if that has
         happened already.
+        """
+        ...
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock is certainly still ours. A lock that is held by a lease may be lost
+        while we hold it, and once lost it stays lost: nothing may be changed any more, and nothing
+        be acknowledged. The holder is asked to let go before that happens.
+        """
+        ...
+
+    @property
+    def fence(self) -> int:
+        """Larger than that of every lock given before on the same uploads, where locks can be lost;
+        else 0. A store that records it can refuse one who has lost the lock without knowing it.
         """
         ...
 
@@ -54,3 +71,17 @@ class Locker(Protocol):
 
 class LockerUnusable(Exception):
     """The locker cannot work where it was told to; the message is one sentence for the operator."""
+
+
+class LockLost(StorageUnavailable):
+    """The lock ran out before the work under it was done. What is stored stays stored, and nothing
+    of it has been acknowledged.
+    """
+
+    default_message = "the lock on the upload was lost; ask for the offset with HEAD and go on"
+
+
+def require_held(lock: Lock) -> None:
+    """To be called before each thing that must not be done twice or by two. Raises LockLost."""
+    if not lock.is_held:
+        raise LockLost

@@ -64,6 +64,16 @@ class FileLock:
         """Somebody of this or another process waits for this upload."""
         return self._local.release_requested
 
+    @property
+    def is_held(self) -> bool:
+        """Always: the kernel takes no lock away from a process that lives."""
+        return True
+
+    @property
+    def fence(self) -> int:
+        """0: such a lock cannot be lost."""
+        return 0
+
     def on_release_request(self, callback: Callable[[], None]) -> None:
         """Calls this once somebody asks for the upload; at once if that has happened already."""
         self._local.on_release_request(callback)
