@@ -20,8 +20,8 @@ from tusserver.events.base import (
 from tusserver.finishing import Finisher
 from tusserver.ground import Ground, Stored
 from tusserver.joining import Joiner
-from tusserver.lock.base import require_held
 from tusserver.keeping import Keeper
+from tusserver.lock.base import require_held
 from tusserver.protocol import expiration
 from tusserver.protocol.access import Caller, Verb
 from tusserver.protocol.errors import (

@@ -1,33 +1,49 @@
-"""What every locker must do, for two requests of one process and for two processes of one host."""
+"""What every locker must do, for two requests of one process and for two processes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tusserver.lock.base import Locker
+from tests.lock.redis_server import RedisServer, redis_server
+from tusserver.lock.base import Locker, require_held
 from tusserver.lock.file import FileLocker
 from tusserver.lock.memory import MemoryLocker
+from tusserver.lock.redis import RedisLocker
 from tusserver.protocol.errors import UploadLocked
 
 pytestmark = pytest.mark.anyio
 
 Pair = tuple[Locker, Locker]
 """The lockers of two requests: the same one, or those of two processes (two open files are all that
-the kernel looks at).
+the kernel looks at, and two clients all that Redis does).
 """
 
 
-@pytest.fixture(params=["memory", "file", "file-across-processes"])
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(
+    params=["memory", "file", "file-across-processes", "redis", "redis-across-processes"]
+)
 async def lockers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
     """The lockers of a holder and of a newcomer."""
-    first: Locker = MemoryLocker() if request.param == "memory" else FileLocker(tmp_path / "locks")
-    is_across = request.param == "file-across-processes"
-    second: Locker = FileLocker(tmp_path / "locks") if is_across else first
+    kind, _, across = request.param.partition("-")
+
+    def make() -> Locker:
+        if kind == "redis":
+            return RedisLocker(request.getfixturevalue("shared_redis").address)
+        return MemoryLocker() if kind == "memory" else FileLocker(tmp_path / "locks")
+
+    first = make()
+    second = make() if across else first
     for locker in {first, second}:
         await locker.start()
     yield first, second
@@ -160,3 +176,16 @@ async def test_a_timed_out_waiter_in_the_middle_does_not_break_the_row(lockers: 
     assert not patient.done()
     await lock.release()
     await (await patient).release()
+
+
+async def test_a_lock_that_is_held_says_so(lockers: Pair) -> None:
+    holder, newcomer = lockers
+    lock = await holder.acquire("a", 5)
+    assert lock.is_held
+    require_held(lock)
+    await lock.release()
+    heir = await newcomer.acquire("a", 5)
+    assert heir.is_held
+    # Where locks cannot be lost there is nothing to tell apart.
+    assert (heir.fence > lock.fence) or (heir.fence == lock.fence == 0)
+    await heir.release()

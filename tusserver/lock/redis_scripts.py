@@ -1,0 +1,159 @@
+"""What is asked of Redis: a few scripts, each of them one step that nothing can come between.
+
+All keys begin with `{tusserver}:`, whose braces keep them in one slot of a cluster.
+
+`lock:<id>` holds the token of one acquisition and runs out after the lease.
+`fence` is the highest number given with a lock. It never goes back, not even when Redis has
+forgotten everything, since it is at least the time in microseconds.
+`ground` tells which run of Redis the locks are of, and since when. A Redis that knows nothing of it
+has lost locks: it was started anew, emptied, or is a replica that took over. It gives none out
+before all those that it may have lost have run out; their holders put them back meanwhile. The
+first question of anybody makes the ground, so that the holders need not come first.
+`bus` is the channel of pleas and of news of freed locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from redis.exceptions import RedisError
+
+from tusserver.protocol.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
+
+_PREFIX = "{tusserver}:"
+_LOCK, _FENCE, _GROUND, BUS = (_PREFIX + name for name in ("lock:", "fence", "ground", "bus"))
+PLEA, FREED = b"plea", b"freed"
+BATCH = 500
+"""How many locks are renewed in one step, which takes Redis half a millisecond."""
+
+# KEYS[1] is the ground and ARGV[1] the lease in milliseconds. The time is that of Redis, by which
+# keys run out, too. A time before the birth of the ground means that the clock was set back.
+_GROUND_FIRST = """
+local at = redis.call('TIME')
+local now = at[1] * 1000000 + at[2]
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local known = redis.call('HMGET', KEYS[1], 'run_id', 'born')
+local born = tonumber(known[2])
+if known[1] ~= run or not born or born > now then
+    born = now
+    redis.call('HSET', KEYS[1], 'run_id', run, 'born', string.format('%.0f', born))
+end
+local fresh = math.max(0, born + ARGV[1] * 1000 - now)
+"""
+
+# KEYS: ground, lock, fence, channel. ARGV: lease, token, plea (empty: nobody is to be disturbed).
+_ACQUIRE = (
+    _GROUND_FIRST
+    + """
+if fresh > 0 then return {0, fresh} end
+if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[1]) then
+    -- The same token: the answer to this very question was lost on its way.
+    if redis.call('GET', KEYS[2]) ~= ARGV[2] then
+        if ARGV[3] ~= '' then redis.call('PUBLISH', KEYS[4], ARGV[3]) end
+        return {0, 0}
+    end
+end
+local fence = math.max(tonumber(redis.call('GET', KEYS[3]) or '0') + 1, now)
+redis.call('SET', KEYS[3], string.format('%.0f', fence))
+return {fence, 0}
+"""
+)
+
+# KEYS: ground, locks. ARGV: lease, tokens. A lock that is missing is put back on a fresh ground
+# only: elsewhere it has run out, and may have been somebody else's since.
+_RENEW = (
+    _GROUND_FIRST
+    + """
+local kept = {fresh}
+for number = 2, #KEYS do
+    local token = redis.call('GET', KEYS[number])
+    if token == ARGV[number] then
+        redis.call('PEXPIRE', KEYS[number], ARGV[1])
+        kept[number] = 1
+    elseif not token and fresh > 0 then
+        redis.call('SET', KEYS[number], ARGV[number], 'PX', ARGV[1])
+        kept[number] = 1
+    else
+        kept[number] = 0
+    end
+end
+return kept
+"""
+)
+
+# KEYS: lock, channel. ARGV: token, news (empty: nobody waits).
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
+redis.call('DEL', KEYS[1])
+if ARGV[2] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[2]) end
+return {1}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The answer to an acquisition: the number that came with the lock, or 0 if it was not given;
+    then for how many more seconds Redis gives out none at all.
+    """
+
+    fence: int
+    fresh_for: float
+
+
+class Scripts:
+    """The scripts, on one client. Each raises StorageUnavailable if Redis does not answer."""
+
+    def __init__(self, client: Redis, lease: float) -> None:
+        """`lease` in seconds."""
+        self._lease = round(lease * 1000)
+        self._acquire = client.register_script(_ACQUIRE)
+        self._renew = client.register_script(_RENEW)
+        self._release = client.register_script(_RELEASE)
+
+    async def acquire(self, upload_id: str, token: str, *, pleads: bool) -> Asked:
+        """Takes the lock if it is free; else, if it is to, asks the holder to let go."""
+        keys = [_GROUND, _LOCK + upload_id, _FENCE, BUS]
+        plea = message(PLEA, upload_id) if pleads else b""
+        fence, fresh = await _run(self._acquire, keys, [self._lease, token, plea])
+        return Asked(fence, fresh / 1_000_000)
+
+    async def renew(self, locks: Sequence[tuple[str, str]]) -> tuple[float, list[bool]]:
+        """Renews these locks, given by id and token; which of them are still held, and for how many
+        more seconds Redis gives out none.
+        """
+        keys = [_GROUND, *(_LOCK + upload_id for upload_id, _ in locks)]
+        tokens = [token for _, token in locks]
+        fresh, *kept = await _run(self._renew, keys, [self._lease, *tokens])
+        return fresh / 1_000_000, [bool(one) for one in kept]
+
+    async def release(self, upload_id: str, token: str, *, tells: bool) -> None:
+        """Frees the lock, if it is held with this token, and tells those who wait for it."""
+        news = message(FREED, upload_id) if tells else b""
+        await _run(self._release, [_LOCK + upload_id, BUS], [token, news])
+
+
+def message(kind: bytes, upload_id: str) -> bytes:
+    """What is said on the bus."""
+    return kind + b"\0" + upload_id.encode()
+
+
+def read_message(data: bytes) -> tuple[bytes, str]:
+    """What was said on the bus, and about which upload; whatever it is, without an error."""
+    kind, _, upload_id = data.partition(b"\0")
+    return kind, upload_id.decode("utf-8", "replace")
+
+
+async def _run(
+    script: AsyncScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+) -> list[int]:
+    try:
+        return await cast("Any", script)(keys, args)  # type: ignore[no-any-return]
+    except (RedisError, OSError) as error:
+        raise StorageUnavailable("the locks cannot be reached; try again in a moment") from error
