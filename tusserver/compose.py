@@ -151,6 +151,15 @@ def build_uploads(
 
 
 def _build_locker(settings: Settings) -> Locker:
+    if settings.locks_in_redis:
+        try:
+            from tusserver.lock.redis import RedisLocker
+        except ImportError as error:
+            raise SettingsError(
+                f"lock: a package for locks in Redis is missing ({error}): "
+                "pip install 'tusserver[redis]'"
+            ) from None
+        return RedisLocker(settings.lock)
     if settings.lock == "memory" or (settings.lock == "auto" and sys.platform != "linux"):
         if settings.workers > 1:
             raise SettingsError("this system has no locks between processes; use one worker")

@@ -18,6 +18,7 @@ from tusserver.settings.values import (
     format_duration,
     parse_duration,
     parse_list,
+    parse_lock,
     parse_mode,
     parse_path,
     parse_size,
@@ -74,6 +75,7 @@ class Settings(PolicySettings):
         self._check_combinations()
 
     def _check_values(self) -> None:
+        parse_lock(self.lock)
         if not self.base_path.startswith("/"):
             raise SettingsError("base-path begins with a slash, as /files/")
         if not _is_plain_path(self.base_path):
@@ -114,6 +116,12 @@ class Settings(PolicySettings):
             raise SettingsError("tls-certificate and tls-key are given together or not at all")
         if self.workers > 1 and self.lock == "memory":
             raise SettingsError("several workers need locks between processes; use --lock file")
+        has_quota = self.quota_size is not None or self.quota_uploads or self.quota_active
+        if self.locks_in_redis and (has_quota or self.has_api):
+            raise SettingsError(
+                "lock: quotas and the status API count on one host only, and do not go together "
+                "with locks in Redis yet; use --api off and no quota, or --lock file"
+            )
         if self.cors_allow_credentials and "*" in self.cors_allow_origin:
             raise SettingsError(
                 "cors-allow-credentials needs cors-allow-origin to name the origins"

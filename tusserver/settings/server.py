@@ -51,9 +51,11 @@ class ServerSettings:
     lock: str = setting(
         "auto",
         STORAGE,
-        "Locks between processes (file), or inside this one only (memory); auto takes file where "
-        "the system has it.",
-        choices=("auto", "file", "memory"),
+        "Locks between processes (file), inside this one only (memory), or between hosts, in Redis "
+        "(redis://[user:password@]host:6379/0, rediss://…, unix://path); auto takes file where the "
+        "system has it.",
+        kind="lock",
+        is_secret=True,
     )
     file_calls: str = setting(
         "auto",
@@ -191,3 +193,8 @@ class ServerSettings:
         "Least important lines to log.",
         choices=("debug", "info", "warning", "error"),
     )
+
+    @property
+    def locks_in_redis(self) -> bool:
+        """Whether `lock` is the address of a Redis."""
+        return "://" in self.lock

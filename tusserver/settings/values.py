@@ -8,6 +8,7 @@ from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,9 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _NONE = frozenset({"off", "0"})
+_LOCKS = ("auto", "file", "memory")
+_REDIS = ("redis", "rediss", "unix")
+_REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"}
 LONGEST = timedelta(days=36500)
 
 
@@ -85,12 +89,45 @@ def parse_path(value: str) -> Path | None:
     return Path(value) if value else None
 
 
+def parse_lock(value: str) -> str:
+    """`auto`, `file`, `memory` or the address of a Redis, which no complaint repeats: it may have a
+    password.
+    """
+    if "://" not in value:
+        if value.lower() not in _LOCKS:
+            raise SettingsError("lock is auto, file, memory, or redis://…, rediss:// or unix://")
+        return value.lower()
+    if not _is_redis(value):
+        raise SettingsError(
+            "lock: that is no address of a Redis; write it as redis://user:password@host:6379/0 or "
+            "unix:///run/redis.sock?db=0, with / @ : ? and # in a password as %2F %40 %3A %3F %23"
+        )
+    return value
+
+
+def _is_redis(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        number, options = parts.port, dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    except ValueError:
+        return False
+    if parts.scheme not in _REDIS or parts.fragment or not options.keys() <= _REDIS_OPTIONS:
+        return False
+    if not options.get("db", "0").isdecimal():
+        return False
+    if parts.scheme == "unix":
+        return len(parts.path) > 1 and parts.hostname is None
+    database = parts.path.removeprefix("/")
+    return bool(parts.hostname) and number != 0 and (not database or database.isdecimal())
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "size": parse_size,
     "duration": parse_duration,
     "mode": parse_mode,
     "list": parse_list,
     "path": parse_path,
+    "lock": parse_lock,
 }
 """How the value of a setting is made from what a user writes; other kinds stand for themselves."""
 
@@ -101,9 +138,17 @@ def parse_value(kind: str, value: object) -> object:
 
 
 def setting(
-    default: str | int, group: str, text: str, *, kind: str = "text", choices: tuple[str, ...] = ()
+    default: str | int,
+    group: str,
+    text: str,
+    *,
+    kind: str = "text",
+    choices: tuple[str, ...] = (),
+    is_secret: bool = False,
 ) -> Any:  # noqa: ANN401 - stands for the field's value, as dataclasses.field does
-    """`default` as a user would write it; `kind` says how the value is made from that."""
+    """`default` as a user would write it; `kind` says how the value is made from that. What may be
+    secret is not shown with the other values.
+    """
     metadata = {
         "group": group,
         "help": text,
@@ -111,4 +156,4 @@ def setting(
         "shown": default,
         "choices": choices,
     }
-    return field(default=parse_value(kind, default), metadata=metadata)
+    return field(default=parse_value(kind, default), metadata=metadata, repr=not is_secret)
