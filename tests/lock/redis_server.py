@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from tests.servers import free_port
 
@@ -22,11 +21,12 @@ PREFIX = "{tusserver}:"
 
 
 class RedisServer:
-    """One Redis without persistence: what it knew is gone after a restart."""
+    """One Redis that saves nothing by itself: what it knew is gone after a restart."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.port = free_port()
         self.address = f"redis://127.0.0.1:{self.port}"
+        self.snapshot = directory / "dump.rdb"
         self._directory = directory
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,9 +54,14 @@ class RedisServer:
             ground = {"run_id": info["run_id"], "born": 1}
             client.hset(f"{PREFIX}ground", mapping=ground)
 
-    def client(self) -> Redis:
+    def client(self, password: str | None = None) -> Redis:
         """A client of the test's own."""
-        return Redis(port=self.port, decode_responses=True)
+        return Redis(port=self.port, decode_responses=True, password=password)
+
+    def save(self) -> None:
+        """From now on it comes back as it is now."""
+        with self.client() as client:
+            client.save()
 
     def kill(self) -> None:
         assert self._process is not None
@@ -72,13 +77,10 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def is_listening(self, number: int) -> bool:
-        """Whether so many processes hear the bus."""
-        try:
-            with self.client() as client:
-                return bool(client.pubsub_numsub(f"{PREFIX}bus")[0][1] == number)
-        except RedisError:
-            return False
+    def holders(self) -> int:
+        """How many locks it knows of."""
+        with self.client() as client:
+            return len(client.keys(f"{PREFIX}lock:*"))
 
 
 @contextmanager

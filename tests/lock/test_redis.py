@@ -164,10 +164,17 @@ async def emptied(redis: RedisServer) -> None:
 
 async def restarted(redis: RedisServer) -> None:
     redis.kill()
+    redis.snapshot.unlink(missing_ok=True)
     await asyncio.to_thread(redis.start)
 
 
-forgetting = pytest.mark.parametrize("forget", [emptied, restarted])
+async def restored(redis: RedisServer) -> None:
+    """It comes back as it was before the lock."""
+    redis.kill()
+    await asyncio.to_thread(redis.start)
+
+
+forgetting = pytest.mark.parametrize("forget", [emptied, restarted, restored])
 Forget = Callable[[RedisServer], Awaitable[None]]
 
 
@@ -176,6 +183,7 @@ async def test_a_holder_keeps_its_lock_through_a_loss_of_memory(
     redis: RedisServer, make_locker: MakeLocker, forget: Forget
 ) -> None:
     holder, newcomer = await make_locker(Lease(seconds=4)), await make_locker(Lease(seconds=4))
+    redis.save()
     lock = await holder.acquire("a", 5)
     await forget(redis)
     with pytest.raises(StorageUnavailable):
@@ -192,6 +200,7 @@ async def test_what_is_forgotten_with_its_holder_is_free_after_a_lease(
     redis: RedisServer, make_locker: MakeLocker, forget: Forget
 ) -> None:
     newcomer = await make_locker()
+    redis.save()
     with hold(redis) as process:
         process.kill()
     await forget(redis)

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from tusserver.lock.base import LockLost
 from tusserver.lock.memory import MemoryLock, MemoryLocker
 from tusserver.lock.redis_client import FAILURES, connect, refuse_unsuitable, unusable
-from tusserver.lock.redis_scripts import BATCH, BUS, FREED, PLEA, Asked, Scripts, read_message
+from tusserver.lock.redis_scripts import BATCH, BUS, FREED, PLEA, Asked, Kept, Scripts, read_message
 from tusserver.protocol.errors import StorageUnavailable, UploadLocked
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class RedisLock:
         self._is_lost = False
         self.local = local
         self.token = token
-        self.is_wanted = False
 
     @property
     def release_requested(self) -> bool:
@@ -139,8 +138,7 @@ class RedisLock:
             self.local.request_release()
 
     def request_release(self) -> None:
-        """The plea of another process, which wants to hear when the lock is free."""
-        self.is_wanted = True
+        """The plea of another process."""
         self.local.request_release()
 
     async def release(self) -> None:
@@ -174,7 +172,7 @@ class RedisLocker:
         bus = self._client.pubsub()
         try:
             await refuse_unsuitable(self._client, self._address)
-            self._scripts = Scripts(self._client, self.lease.seconds)
+            self._scripts = Scripts(self._client, self.lease.seconds, self.lease.look_again)
             fresh_for, _ = await self._scripts.renew(())
             await bus.subscribe(BUS)
             await asyncio.sleep(fresh_for)
@@ -286,7 +284,7 @@ class RedisLocker:
             # If that fails, it runs out by itself.
             with suppress(StorageUnavailable):
                 if scripts is not None:
-                    await scripts.release(lock.local.upload_id, lock.token, tells=lock.is_wanted)
+                    await scripts.release(lock.local.upload_id, lock.token)
         finally:
             self._local.free(lock.local)
 
@@ -328,11 +326,13 @@ class RedisLocker:
             )
         except StorageUnavailable:
             return  # The next one may get through; `look` sees to it that nobody relies on that.
-        for lock, is_kept in zip(locks, kept, strict=True):
-            if is_kept:
-                lock.renew(asked_at)
-            else:
+        for lock, one in zip(locks, kept, strict=True):
+            if one is Kept.LOST:
                 lock.lose()
+                continue
+            lock.renew(asked_at)
+            if one is Kept.WANTED:
+                lock.request_release()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -341,7 +341,7 @@ class RedisLocker:
                 lock.look()
 
     async def _keep_hearing(self, bus: PubSub) -> None:
-        """Without the bus waiters find out by themselves, and holders are not asked."""
+        """Without the bus waiters find out by themselves, and holders at the next renewal."""
         while True:
             with suppress(*FAILURES):
                 await bus.subscribe(BUS)
@@ -377,7 +377,7 @@ async def _give_back(
         if asking is not None:
             with suppress(StorageUnavailable):
                 await asking
-        await scripts.release(upload_id, token, tells=True)
+        await scripts.release(upload_id, token)
 
 
 def _refusal(asked: Asked) -> UploadLocked:

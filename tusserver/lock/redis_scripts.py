@@ -3,6 +3,8 @@
 All keys begin with `{tusserver}:`, whose braces keep them in one slot of a cluster.
 
 `lock:<id>` holds the token of one acquisition and runs out after the lease.
+`wanted:<id>` stands while somebody waits for the lock and looks again. So a release knows whether
+to tell of it, and a renewal tells its holder of a plea that it did not hear.
 `fence` is the highest number given with a lock. It never goes back, not even when Redis has
 forgotten everything, since it is at least the time in microseconds.
 `ground` tells which run of Redis the locks are of, and since when. A Redis that knows nothing of it
@@ -15,6 +17,7 @@ first question of anybody makes the ground, so that the holders need not come fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import RedisError
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     from redis.commands.core import AsyncScript
 
 _PREFIX = "{tusserver}:"
-_LOCK, _FENCE, _GROUND, BUS = (_PREFIX + name for name in ("lock:", "fence", "ground", "bus"))
+_LOCK, _WANTED, _FENCE, _GROUND, BUS = (
+    _PREFIX + name for name in ("lock:", "wanted:", "fence", "ground", "bus")
+)
 PLEA, FREED = b"plea", b"freed"
 BATCH = 500
 """How many locks are renewed in one step, which takes Redis half a millisecond."""
@@ -48,7 +53,8 @@ end
 local fresh = math.max(0, born + ARGV[1] * 1000 - now)
 """
 
-# KEYS: ground, lock, fence, channel. ARGV: lease, token, plea (empty: nobody is to be disturbed).
+# KEYS: ground, lock, wanted, fence, channel. ARGV: lease, token, plea (empty: nobody is to be
+# disturbed), for how many milliseconds it holds.
 _ACQUIRE = (
     _GROUND_FIRST
     + """
@@ -56,29 +62,34 @@ if fresh > 0 then return {0, fresh} end
 if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[1]) then
     -- The same token: the answer to this very question was lost on its way.
     if redis.call('GET', KEYS[2]) ~= ARGV[2] then
-        if ARGV[3] ~= '' then redis.call('PUBLISH', KEYS[4], ARGV[3]) end
+        if ARGV[3] ~= '' then
+            redis.call('SET', KEYS[3], '', 'PX', ARGV[4])
+            redis.call('PUBLISH', KEYS[5], ARGV[3])
+        end
         return {0, 0}
     end
 end
-local fence = math.max(tonumber(redis.call('GET', KEYS[3]) or '0') + 1, now)
-redis.call('SET', KEYS[3], string.format('%.0f', fence))
+redis.call('DEL', KEYS[3])
+local fence = math.max(tonumber(redis.call('GET', KEYS[4]) or '0') + 1, now)
+redis.call('SET', KEYS[4], string.format('%.0f', fence))
 return {fence, 0}
 """
 )
 
-# KEYS: ground, locks. ARGV: lease, tokens. A lock that is missing is put back on a fresh ground
-# only: elsewhere it has run out, and may have been somebody else's since.
+# KEYS: ground, then pairs of lock and wanted. ARGV: lease, tokens. A lock that is missing is put back
+# on a fresh ground only: elsewhere it has run out, and may have been somebody else's since.
 _RENEW = (
     _GROUND_FIRST
     + """
 local kept = {fresh}
-for number = 2, #KEYS do
-    local token = redis.call('GET', KEYS[number])
+for number = 2, #ARGV do
+    local lock = KEYS[2 * number - 2]
+    local token = redis.call('GET', lock)
     if token == ARGV[number] then
-        redis.call('PEXPIRE', KEYS[number], ARGV[1])
-        kept[number] = 1
+        redis.call('PEXPIRE', lock, ARGV[1])
+        kept[number] = 1 + redis.call('EXISTS', KEYS[2 * number - 1])
     elseif not token and fresh > 0 then
-        redis.call('SET', KEYS[number], ARGV[number], 'PX', ARGV[1])
+        redis.call('SET', lock, ARGV[number], 'PX', ARGV[1])
         kept[number] = 1
     else
         kept[number] = 0
@@ -88,11 +99,11 @@ return kept
 """
 )
 
-# KEYS: lock, channel. ARGV: token, news (empty: nobody waits).
+# KEYS: lock, wanted, channel. ARGV: token, news.
 _RELEASE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
 redis.call('DEL', KEYS[1])
-if ARGV[2] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[2]) end
+if redis.call('DEL', KEYS[2]) == 1 then redis.call('PUBLISH', KEYS[3], ARGV[2]) end
 return {1}
 """
 
@@ -107,36 +118,50 @@ class Asked:
     fresh_for: float
 
 
+class Kept(IntEnum):
+    """What a renewal says of one lock."""
+
+    LOST = 0
+    HELD = 1
+    WANTED = 2
+
+
 class Scripts:
     """The scripts, on one client. Each raises StorageUnavailable if Redis does not answer."""
 
-    def __init__(self, client: Redis, lease: float) -> None:
-        """`lease` in seconds."""
+    def __init__(self, client: Redis, lease: float, look_again: float) -> None:
+        """Locks run out after `lease` seconds; whoever waits asks each `look_again` seconds."""
         self._lease = round(lease * 1000)
+        # An answer may take as long as a renewal is apart from the next one.
+        self._plea = round((lease / 4 + look_again) * 1000)
         self._acquire = client.register_script(_ACQUIRE)
         self._renew = client.register_script(_RENEW)
         self._release = client.register_script(_RELEASE)
 
     async def acquire(self, upload_id: str, token: str, *, pleads: bool) -> Asked:
         """Takes the lock if it is free; else, if it is to, asks the holder to let go."""
-        keys = [_GROUND, _LOCK + upload_id, _FENCE, BUS]
+        keys = [_GROUND, *_keys_of(upload_id), _FENCE, BUS]
         plea = message(PLEA, upload_id) if pleads else b""
-        fence, fresh = await _run(self._acquire, keys, [self._lease, token, plea])
+        fence, fresh = await _run(self._acquire, keys, [self._lease, token, plea, self._plea])
         return Asked(fence, fresh / 1_000_000)
 
-    async def renew(self, locks: Sequence[tuple[str, str]]) -> tuple[float, list[bool]]:
-        """Renews these locks, given by id and token; which of them are still held, and for how many
-        more seconds Redis gives out none.
+    async def renew(self, locks: Sequence[tuple[str, str]]) -> tuple[float, list[Kept]]:
+        """Renews these locks, given by id and token. For how many more seconds Redis gives out
+        none, and what became of each.
         """
-        keys = [_GROUND, *(_LOCK + upload_id for upload_id, _ in locks)]
+        keys = [_GROUND, *(key for upload_id, _ in locks for key in _keys_of(upload_id))]
         tokens = [token for _, token in locks]
         fresh, *kept = await _run(self._renew, keys, [self._lease, *tokens])
-        return fresh / 1_000_000, [bool(one) for one in kept]
+        return fresh / 1_000_000, [Kept(one) for one in kept]
 
-    async def release(self, upload_id: str, token: str, *, tells: bool) -> None:
-        """Frees the lock, if it is held with this token, and tells those who wait for it."""
-        news = message(FREED, upload_id) if tells else b""
-        await _run(self._release, [_LOCK + upload_id, BUS], [token, news])
+    async def release(self, upload_id: str, token: str) -> None:
+        """Frees the lock, if it is held with this token, and tells whoever waits for it."""
+        news = message(FREED, upload_id)
+        await _run(self._release, [*_keys_of(upload_id), BUS], [token, news])
+
+
+def _keys_of(upload_id: str) -> tuple[str, str]:
+    return _LOCK + upload_id, _WANTED + upload_id
 
 
 def message(kind: bytes, upload_id: str) -> bytes:
