@@ -187,10 +187,13 @@ class RedisLocker:
 
     async def close(self) -> None:
         """Frees all locks of this process and closes the connections. Never waits for long."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._keepers.clear()
+        while self._keepers:
+            for keeper in self._keepers:
+                keeper.cancel()
+            # Again and again: `asyncio.wait_for`, which the library uses, loses a cancellation that
+            # comes together with what it waits for (Python before 3.12).
+            _, running = await asyncio.wait(self._keepers, timeout=_BREATH)
+            self._keepers = list(running)
         for lock in list(self._held.values()):
             lock.lose()
             self._send_back(lock.local.upload_id, lock.token)

@@ -76,7 +76,7 @@ return {fence, 0}
 """
 )
 
-# KEYS: ground, then pairs of lock and wanted. ARGV: lease, tokens. A lock that is missing is put back
+# KEYS: ground, then pairs of lock and wanted. ARGV: lease, tokens. A missing lock is put back
 # on a fresh ground only: elsewhere it has run out, and may have been somebody else's since.
 _RENEW = (
     _GROUND_FIRST
