@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tusserver.compose import build_uploads, create_app
+from tusserver.lock.redis import RedisLocker
 from tusserver.settings import (
     Settings,
     SettingsError,
@@ -85,6 +88,51 @@ def test_lists() -> None:
     assert parse_list("") == ()
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["redis://h", "redis://h:1/15", "redis://:p%2Fw@h:1/0", "redis://u:p@[::1]:1/0", "rediss://h/",
+     "rediss://h/0?ssl_ca_certs=/ca.pem", "unix:///run/r.sock", "unix://u:p@/run/r.sock?db=3"],
+)  # fmt: skip
+def test_locks_in_redis(address: str) -> None:
+    settings = Settings.of(lock=address, workers=2)
+    assert settings.lock == address
+    assert settings.locks_in_redis
+    assert isinstance(build_uploads(settings).locker, RedisLocker)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://:hunter2@h", "redis://:hun/ter2@h", "redis://:hunter2@", "redis://:hunter2@h:x/0",
+     "redis://:hunter2@h:0/0", "redis://:hunter2@h/zero", "redis://:hunter2@h/0?socket_timeout=9",
+     "redis://:hunter2@h/0#x", "unix://:hunter2@", "unix://:hunter2@h/r.sock", "redis://h?db=x",
+     "redis://:hunter2@h/0?db", "redis://[:hunter2", "hunter2"],
+)  # fmt: skip
+def test_no_address_of_a_redis_is_repeated_in_the_complaint(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^lock") as caught:
+        Settings(lock=address)
+    assert "hun" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_password_is_not_among_the_shown_settings() -> None:
+    assert "hunter2" not in repr(Settings(lock="redis://:hunter2@h"))
+
+
+def test_locks_in_redis_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*sys.modules]:
+        if name == "redis" or name.startswith(("redis.", "tusserver.lock.redis")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(SettingsError, match=r"pip install 'tusserver\[redis\]'"):
+        build_uploads(Settings(lock="redis://h"))
+
+
+def test_locks_of_one_host_do_not_need_redis() -> None:
+    code = "import sys, tusserver.compose; print('redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_defaults_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.base_path) == ("127.0.0.1", 8080, "/files/")
@@ -128,6 +176,11 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
         ({"network_timeout": timedelta(seconds=-1)}, "network-timeout is more than 0"),
         ({"tls_key": Path("x")}, "given together"),
         ({"workers": 2, "lock": "memory"}, "use --lock file"),
+        ({"lock": "redis://h/0", "quota_size": 1}, "do not go together with locks in Redis"),
+        ({"lock": "redis://h/0", "quota_uploads": 1}, "do not go together with locks in Redis"),
+        ({"lock": "unix:///r.sock", "quota_active": 1}, "do not go together with locks in Redis"),
+        ({"lock": "redis://h/0", "api": "on"}, "do not go together with locks in Redis"),
+        ({"lock": "redis://h/0", "jwt_jwks_url": "https://i/"}, "do not go together with locks"),
         ({"cors_allow_credentials": True}, "name the origins"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

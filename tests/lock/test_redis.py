@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tusserver.protocol.errors import StorageUnavailable, UploadLocked
 
 pytestmark = pytest.mark.anyio
 
+MANUAL = Path(__file__).parents[2] / "docs" / "redis-locks.md"
 LEASE = Lease(seconds=2)
 MakeLocker = Callable[..., Awaitable[RedisLocker]]
 
@@ -234,6 +236,18 @@ async def test_a_start_waits_for_a_new_redis_to_give_out_locks(tmp_path: Path) -
         await again.close()
 
 
+async def test_a_lock_that_is_missing_although_nothing_was_forgotten_is_lost(
+    redis: RedisServer, make_locker: MakeLocker
+) -> None:
+    lock = await (await make_locker(Lease(seconds=4))).acquire("a", 5)
+    with redis.client() as client:
+        client.delete(f"{PREFIX}lock:a")
+        await until_lost(lock)
+        # It may have been somebody else's meanwhile, and free again.
+        assert redis.holders() == 0
+    await lock.release()
+
+
 async def test_numbers_of_locks_never_go_back(redis: RedisServer, make_locker: MakeLocker) -> None:
     locker = await make_locker(Lease(seconds=0.8))
     fences = []
@@ -370,6 +384,22 @@ async def test_a_silent_bus_is_asked_whether_it_is_there_and_kept(
     await (await waiting).release()
 
 
+async def test_a_plea_that_nobody_heard_comes_with_the_next_renewal(
+    redis: RedisServer, make_locker: MakeLocker
+) -> None:
+    locker = await make_locker(Lease(seconds=4))
+    lock = await locker.acquire("a", 5)
+    with redis.client() as client:
+        client.set(f"{PREFIX}wanted:a", "", px=60_000)
+        while not lock.release_requested:
+            await asyncio.sleep(0.01)
+        await lock.release()
+        # The next holder is not asked for what was asked of this one.
+        heir = await locker.acquire("a", 5)
+        assert not client.exists(f"{PREFIX}wanted:a")
+    await heir.release()
+
+
 @pytest.mark.parametrize(
     "message",
     [b"", b"plea", b"plea\0other", b"freed\0a", b"\xff\0\xff", b"plea\0" + b"x" * 100_000],
@@ -415,6 +445,28 @@ async def test_a_redis_that_throws_keys_away_is_refused(tmp_path: Path) -> None:
     refused = pytest.raises(LockerUnusable, match="maxmemory-policy allkeys-lru")
     with redis_server(tmp_path, *options) as redis, refused:
         await RedisLocker(redis.address).start()
+
+
+async def test_the_rights_that_the_manual_names_are_enough(redis: RedisServer) -> None:
+    found = re.search(r"rights: `([^`]+)`", MANUAL.read_text())
+    assert found
+    with redis.client() as client:
+        rights = found[1].split()
+        client.execute_command("ACL", "SETUSER", "tus", "on", ">secret", "resetkeys", *rights)
+    address = redis.address.replace("://", "://tus:secret@") + "/2"
+    first, second = (RedisLocker(address, Lease(seconds=1)) for _ in range(2))
+    for locker in (first, second):
+        await locker.start()
+    lock = await first.acquire("a", 5)
+    waiting = asyncio.create_task(second.acquire("a", 20))
+    while not lock.release_requested:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(LEASE.seconds)
+    assert lock.is_held
+    await lock.release()
+    await (await waiting).release()
+    for locker in (first, second):
+        await locker.close()
 
 
 async def test_a_replica_is_refused(redis: RedisServer, tmp_path: Path) -> None:

@@ -313,22 +313,21 @@ class RedisLocker:
         while True:
             started = boot_time()
             locks = list(self._held.values())
+            pause = self.lease.renewed_every
             # Also without a lock: so a Redis that was emptied is noticed, and soon usable again.
             for first in range(0, max(1, len(locks)), BATCH):
-                await self._renew(locks[first : first + BATCH])
-            rest = started + self.lease.renewed_every - boot_time()
-            await asyncio.sleep(max(rest, _BREATH))
+                try:
+                    await self._renew(locks[first : first + BATCH])
+                except StorageUnavailable:
+                    # `look` sees to it that nobody relies on it for too long.
+                    pause = self.lease.seconds / 20
+            await asyncio.sleep(max(started + pause - boot_time(), _BREATH))
 
     async def _renew(self, locks: list[RedisLock]) -> None:
         # One that has run out is not put back: somebody else may have had it since.
         locks = [lock for lock in locks if lock.is_held]
         asked_at = boot_time()
-        try:
-            _, kept = await self._usable().renew(
-                [(lock.local.upload_id, lock.token) for lock in locks]
-            )
-        except StorageUnavailable:
-            return  # The next one may get through; `look` sees to it that nobody relies on that.
+        _, kept = await self._usable().renew([(lock.local.upload_id, lock.token) for lock in locks])
         for lock, one in zip(locks, kept, strict=True):
             if one is Kept.LOST:
                 lock.lose()
