@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 from tusserver.lock.base import LockLost
 from tusserver.lock.memory import MemoryLock, MemoryLocker
-from tusserver.lock.redis_client import FAILURES, connect, refuse_unsuitable, unusable
+from tusserver.lock.redis_client import bus_client, open_line, refuse_unsuitable, unusable
+from tusserver.lock.redis_line import FAILURES
 from tusserver.lock.redis_scripts import BATCH, BUS, FREED, PLEA, Asked, Kept, Scripts, read_message
 from tusserver.protocol.errors import StorageUnavailable, UploadLocked
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
+
+    from tusserver.lock.redis_line import Line
 
 _BREATH = 0.05
 """Seconds between two renewals even if the first one took too long."""
@@ -158,7 +161,8 @@ class RedisLocker:
         self._local = MemoryLocker()
         self._held: dict[str, RedisLock] = {}
         self._freed: dict[str, asyncio.Event] = {}
-        self._client: Redis | None = None
+        self._line: Line | None = None
+        self._bus: Redis | None = None
         self._scripts: Scripts | None = None
         self._keepers: list[asyncio.Task[None]] = []
         self._errands: set[asyncio.Task[None]] = set()
@@ -168,11 +172,12 @@ class RedisLocker:
         started or emptied just now.
         """
         # Not before: a process may have been forked since this object was made.
-        self._client = connect(self._address, self.lease.renewed_every)
-        bus = self._client.pubsub()
+        self._line = open_line(self._address, self.lease.renewed_every)
+        self._bus = bus_client(self._address, self.lease.renewed_every)
+        bus = self._bus.pubsub()
         try:
-            await refuse_unsuitable(self._client, self._address)
-            self._scripts = Scripts(self._client, self.lease.seconds, self.lease.look_again)
+            await refuse_unsuitable(self._line, self._address)
+            self._scripts = Scripts(self._line, self.lease.seconds, self.lease.look_again)
             fresh_for, _ = await self._scripts.renew(())
             await bus.subscribe(BUS)
             await asyncio.sleep(fresh_for)
@@ -200,9 +205,11 @@ class RedisLocker:
         self._scripts = None
         while self._errands:
             await asyncio.wait(self._errands)
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        if self._line is not None:
+            await self._line.close()
+        if self._bus is not None:
+            await self._bus.aclose()
+        self._line = self._bus = None
 
     # Taking.
 
@@ -252,12 +259,11 @@ class RedisLocker:
     async def _ask(self, local: MemoryLock, *, pleads: bool) -> RedisLock | Asked:
         scripts = self._usable()
         token, asked_at = secrets.token_hex(16), boot_time()
-        asking = asyncio.create_task(scripts.acquire(local.upload_id, token, pleads=pleads))
         try:
-            # A question that is cancelled may be answered all the same, so it is not.
-            asked = await asyncio.shield(asking)
+            asked = await scripts.acquire(local.upload_id, token, pleads=pleads)
         except BaseException:
-            self._send_back(local.upload_id, token, asking)
+            # It may have been given without our hearing of it. The line keeps the order.
+            self._send_back(local.upload_id, token)
             raise
         if not asked.fence:
             return asked
@@ -284,22 +290,15 @@ class RedisLocker:
 
     async def _let_go(self, lock: RedisLock, scripts: Scripts | None) -> None:
         try:
-            # If that fails, it runs out by itself.
-            with suppress(StorageUnavailable):
-                if scripts is not None:
-                    await scripts.release(lock.local.upload_id, lock.token)
+            if scripts is not None:
+                await _give_back(scripts, lock.local.upload_id, lock.token)
         finally:
             self._local.free(lock.local)
 
-    def _send_back(
-        self, upload_id: str, token: str, asking: asyncio.Task[Asked] | None = None
-    ) -> None:
-        """Frees what nobody wants any more, or what we may have been given without hearing of it,
-        in the background.
-        """
-        scripts = self._scripts
-        if scripts is not None:
-            self._errand(_give_back(scripts, upload_id, token, asking))
+    def _send_back(self, upload_id: str, token: str) -> None:
+        """Frees what nobody wants any more, in the background."""
+        if self._scripts is not None:
+            self._errand(_give_back(self._scripts, upload_id, token))
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         errand = asyncio.create_task(work)
@@ -372,13 +371,9 @@ class RedisLocker:
             self._freed[upload_id].set()
 
 
-async def _give_back(
-    scripts: Scripts, upload_id: str, token: str, asking: asyncio.Task[Asked] | None
-) -> None:
+async def _give_back(scripts: Scripts, upload_id: str, token: str) -> None:
+    # If that fails, it runs out by itself.
     with suppress(StorageUnavailable):
-        if asking is not None:
-            with suppress(StorageUnavailable):
-                await asking
         await scripts.release(upload_id, token)
 
 

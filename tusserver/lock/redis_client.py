@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from tusserver.lock.base import LockerUnusable
+from tusserver.lock.redis_line import FAILURES, Line
 
 if TYPE_CHECKING:
     from typing import Any
 
-_CONNECTIONS = 32
-"""Questions of one process that may be under way; one takes a fifth of a millisecond."""
-FAILURES = (RedisError, OSError)
-"""What the library raises when Redis does not answer, or not as it should."""
+_MEMORY = re.compile(rb"^maxmemory:(\d+)\r$.*^maxmemory_policy:(\S+)\r$", re.DOTALL | re.MULTILINE)
 
 
-def connect(address: str, answer_within: float) -> Redis:
-    """A client that has no connection yet, for the running event loop. Nothing waits for longer
-    than `answer_within` seconds.
-    """
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+def open_line(address: str, answer_within: float) -> Line:
+    """Where scripts are asked for; not connected yet. For the running event loop."""
+    return Line(_pool(address, answer_within).make_connection, answer_within)
+
+
+def bus_client(address: str, answer_within: float) -> Redis:
+    """A client to listen with; not connected yet. For the running event loop."""
+    return Redis.from_pool(_pool(address, answer_within))
+
+
+def _pool(address: str, connect_within: float) -> ConnectionPool:
+    options: dict[str, Any] = {}
+    if urlsplit(address).scheme != "unix":
+        options["socket_keepalive"] = True
+    return ConnectionPool.from_url(
         address,
-        max_connections=_CONNECTIONS,
-        timeout=answer_within,
-        socket_timeout=answer_within,
-        socket_connect_timeout=answer_within,
-        # Of a connection that Redis has closed meanwhile one hears only when it is used. What has
-        # taken too long is not tried again: somebody waits.
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        socket_connect_timeout=connect_within,
+        # Time-outs of single reads and writes cost more than they do. The line watches over all
+        # that it asks, and the bus asks whether it is still there.
+        socket_timeout=None,
+        retry=Retry(NoBackoff(), 0),
         protocol=2,
-        **_socket_options(address),
+        **options,
     )
-    return Redis.from_pool(pool)
 
 
-def _socket_options(address: str) -> dict[str, Any]:
-    return {} if urlsplit(address).scheme == "unix" else {"socket_keepalive": True}
-
-
-async def refuse_unsuitable(client: Redis, address: str) -> None:
+async def refuse_unsuitable(line: Line, address: str) -> None:
     """Raises LockerUnusable if this Redis does not answer, or cannot be relied on for locks."""
     try:
-        info = await client.info("memory")
+        info = await line.ask("INFO", "memory")
     except FAILURES as error:
         raise unusable(address, error) from error
-    policy = info.get("maxmemory_policy", "noeviction")
-    if info.get("maxmemory", 0) and policy != "noeviction":
+    found = _MEMORY.search(info) if isinstance(info, bytes) else None
+    if found and int(found[1]) and found[2] != b"noeviction":
         raise LockerUnusable(
             f"Redis at {shown(address)} may throw locks away when it is short of memory "
-            f"(maxmemory-policy {policy}); set the policy to noeviction"
+            f"(maxmemory-policy {found[2].decode()}); set the policy to noeviction"
         )
 
 
