@@ -2,8 +2,10 @@
 
 What is asked while an answer is awaited goes out together afterwards, so that one trip serves many.
 The library's own way, a connection for each question that is under way, takes half as long again
-for one that is alone, and three times as long where fifty ask. Questions are asked in the order in which they came. One whose asker does not wait
-any more is asked all the same, so whoever gives up an acquisition can release it behind.
+for one that is alone, and three times as long where fifty ask.
+
+Questions are asked in the order in which they came. One whose asker does not wait any more is asked
+all the same, so whoever gives up an acquisition can release it behind.
 """
 
 from __future__ import annotations
