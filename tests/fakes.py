@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from tusserver.lock.memory import MemoryLock, MemoryLocker
 from tusserver.protocol.decision import Outcome
 from tusserver.protocol.errors import Header
 from tusserver.store.base import BodyInterrupted, DirectBody
@@ -74,3 +75,42 @@ class FakeClock:
 
     def advance(self, **span: float) -> None:
         self.now += timedelta(**span)
+
+
+class LosableLock:
+    """A lock of the memory locker that counts only as long as its locker says so."""
+
+    def __init__(self, locker: LosableLocker, lock: MemoryLock) -> None:
+        self._locker = locker
+        self._lock = lock
+
+    @property
+    def release_requested(self) -> bool:
+        return self._lock.release_requested
+
+    def on_release_request(self, callback: Callable[[], None]) -> None:
+        self._lock.on_release_request(callback)
+
+    @property
+    def is_held(self) -> bool:
+        return not self._locker.has_lost
+
+    @property
+    def fence(self) -> int:
+        return 0
+
+    async def release(self) -> None:
+        await self._lock.release()
+
+
+class LosableLocker(MemoryLocker):
+    """Locks that are all lost while `has_lost` is set; a lease runs out no sooner in a test."""
+
+    has_lost = False
+
+    async def try_acquire(self, upload_id: str) -> LosableLock | None:  # type: ignore[override]
+        lock = self.take(upload_id)
+        return None if lock is None else LosableLock(self, lock)
+
+    async def acquire(self, upload_id: str, wait: float) -> LosableLock:  # type: ignore[override]
+        return LosableLock(self, await super().acquire(upload_id, wait))
