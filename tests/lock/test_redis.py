@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.lock.redis_server import PREFIX, RedisServer, redis_server
+from tests.servers import free_port
 from tusserver.lock.base import LockerUnusable, LockLost, require_held
 from tusserver.lock.redis import Lease, RedisLock, RedisLocker, boot_time
 from tusserver.protocol.errors import StorageUnavailable, UploadLocked
@@ -467,6 +468,35 @@ async def test_the_rights_that_the_manual_names_are_enough(redis: RedisServer) -
     await (await waiting).release()
     for locker in (first, second):
         await locker.close()
+
+
+async def test_a_unix_socket_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with redis_server(tmp_path, "--unixsocket", str(path)) as redis:
+        redis.let_age()
+        locker = RedisLocker(f"unix://{path}?db=0")
+        await locker.start()
+        await (await locker.acquire("a", 0)).release()
+        await locker.close()
+
+
+async def test_so_will_tls_whose_certificate_is_looked_at(tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_port()
+    self_signed = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *self_signed, *names, *files], check=True, capture_output=True)
+    options = ("--tls-port", str(port), "--tls-cert-file", str(certificate),
+               "--tls-key-file", str(key), "--tls-auth-clients", "no")  # fmt: skip
+    with redis_server(tmp_path, *options) as redis:
+        redis.let_age()
+        address = f"rediss://localhost:{port}/0"
+        locker = RedisLocker(f"{address}?ssl_ca_certs={certificate}")
+        await locker.start()
+        await (await locker.acquire("a", 0)).release()
+        await locker.close()
+        with pytest.raises(LockerUnusable, match="certificate verify failed"):
+            await RedisLocker(address).start()
 
 
 async def test_a_replica_is_refused(redis: RedisServer, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ class RedisLocker:
             await refuse_unsuitable(self._line, self._address)
             self._scripts = Scripts(self._line, self.lease.seconds, self.lease.look_again)
             fresh_for, _ = await self._scripts.renew(())
-            await bus.subscribe(BUS)
+            await self._subscribe(bus)
             await asyncio.sleep(fresh_for)
         except BaseException as error:
             await bus.aclose()  # type: ignore[no-untyped-call]
@@ -345,11 +345,16 @@ class RedisLocker:
         """Without the bus waiters find out by themselves, and holders at the next renewal."""
         while True:
             with suppress(*FAILURES):
-                await bus.subscribe(BUS)
+                await self._subscribe(bus)
                 await self._hear(bus)
             with suppress(*FAILURES):
                 await bus.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(self.lease.look_again)
+
+    async def _subscribe(self, bus: PubSub) -> None:
+        # A host that has vanished since it took the connection would be waited for for hours.
+        async with asyncio.timeout(self.lease.renewed_every):
+            await bus.subscribe(BUS)
 
     async def _hear(self, bus: PubSub) -> None:
         is_asked = False
