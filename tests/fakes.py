@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from tusserver.lock.memory import MemoryLock, MemoryLocker
 from tusserver.protocol.decision import Outcome
-from tusserver.protocol.errors import Header
+from tusserver.protocol.errors import Header, StorageUnavailable
 from tusserver.store.base import BodyInterrupted, DirectBody
 
 
@@ -104,11 +104,14 @@ class LosableLock:
 
 
 class LosableLocker(MemoryLocker):
-    """Locks that are all lost while `has_lost` is set; a lease runs out no sooner in a test."""
+    """Locks that are all lost while `has_lost` is set; none is to be had while it `is_down`."""
 
     has_lost = False
+    is_down = False
 
     async def try_acquire(self, upload_id: str) -> LosableLock | None:  # type: ignore[override]
+        if self.is_down:
+            raise StorageUnavailable
         lock = self.take(upload_id)
         return None if lock is None else LosableLock(self, lock)
 

@@ -5,6 +5,7 @@ joined any more, and all of it is made up for later.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from tests.fakes import LosableLocker, ScriptedBody
 from tests.store.test_contract import an_upload, append
+from tests.store.test_file import record
 from tests.test_uploads import ID, a_patch
 from tusserver.events.base import Event, UploadFinished
 from tusserver.lock.base import LockLost
@@ -89,6 +91,23 @@ async def test_the_lock_of_a_request_that_lost_it_is_let_go(tmp_path: Path) -> N
     house.regain()
     assert await house.patch(5, ScriptedBody(b"world")) == 204
     assert house.finished() == 1
+    await house.uploads.close()
+
+
+async def test_whoever_looks_is_told_what_is_certain_although_no_lock_is_to_be_had(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path)
+    await house.uploads.start()
+    await house.store.create(an_upload())
+    before = record(tmp_path)
+    await append(house.store, an_upload(), ScriptedBody(b"helloworld"))
+    # As a process leaves it that dies between the last byte and the note on it.
+    (tmp_path / f"{ID}.info").write_text(json.dumps(before))
+    house.locker.is_down = True
+    assert (await house.uploads.view(ID)).shown_offset == 9
+    house.locker.is_down = False
+    assert (await house.uploads.view(ID)).shown_offset == 10
     await house.uploads.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tusserver.protocol.errors import StorageFailed, StorageFull
+from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +33,11 @@ class Settler:
         upload = await self._store.get(upload_id)
         if upload.is_settled:
             return upload
-        lock = await self._locker.try_acquire(upload_id)
+        try:
+            lock = await self._locker.try_acquire(upload_id)
+        except StorageUnavailable:
+            # What is certain can be told without a lock.
+            return upload
         if lock is None:
             return upload
         try:

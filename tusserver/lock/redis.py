@@ -88,8 +88,7 @@ def boot_time() -> float:
 class RedisLock:
     """A lock that this process holds in its own table and, as long as it is renewed, in Redis."""
 
-    __slots__ = ("_fence", "_is_lost", "_lease", "_locker", "_renewed_at", "is_wanted", "local",
-                 "token")  # fmt: skip
+    __slots__ = ("_fence", "_is_lost", "_lease", "_locker", "_renewed_at", "local", "token")
 
     def __init__(
         self, locker: RedisLocker, local: MemoryLock, token: str, fence: int, asked_at: float
@@ -282,8 +281,8 @@ class RedisLocker:
     # Letting go.
 
     def let_go(self, lock: RedisLock) -> asyncio.Task[None]:
-        """Frees the lock in Redis, tells those who asked, and then hands it on inside the process.
-        Only for the lock's own `release`.
+        """Frees the lock in Redis, which tells those who wait, and then hands it on inside the
+        process. Only for the lock's own `release`.
         """
         del self._held[lock.local.upload_id]
         return self._errand(self._let_go(lock, self._scripts))
