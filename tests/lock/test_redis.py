@@ -185,7 +185,7 @@ Forget = Callable[[RedisServer], Awaitable[None]]
 async def test_a_holder_keeps_its_lock_through_a_loss_of_memory(
     redis: RedisServer, make_locker: MakeLocker, forget: Forget
 ) -> None:
-    holder, newcomer = await make_locker(Lease(seconds=4)), await make_locker(Lease(seconds=4))
+    holder, newcomer = await make_locker(Lease(seconds=3)), await make_locker(Lease(seconds=3))
     redis.save()
     lock = await holder.acquire("a", 5)
     await forget(redis)
@@ -247,6 +247,18 @@ async def test_a_lock_that_is_missing_although_nothing_was_forgotten_is_lost(
         # It may have been somebody else's meanwhile, and free again.
         assert redis.holders() == 0
     await lock.release()
+
+
+async def test_a_lock_that_is_somebody_elses_in_redis_is_lost(
+    redis: RedisServer, make_locker: MakeLocker
+) -> None:
+    lock = await (await make_locker(Lease(seconds=4))).acquire("a", 5)
+    with redis.client() as client:
+        client.set(f"{PREFIX}lock:a", "theirs", px=60_000)
+        await until_lost(lock)
+        await lock.release()
+        assert client.get(f"{PREFIX}lock:a") == "theirs"
+        assert client.pttl(f"{PREFIX}lock:a") > 10_000
 
 
 async def test_numbers_of_locks_never_go_back(redis: RedisServer, make_locker: MakeLocker) -> None:
@@ -571,4 +583,4 @@ async def test_there_are_never_two_holders_whatever_redis_goes_through(
         for _ in range(6):
             await chaos.trouble()
         chaos.is_over = True
-    assert chaos.turns > 5
+    assert chaos.turns > 2
