@@ -157,6 +157,68 @@ async def test_a_redis_that_does_not_answer_is_a_passing_trouble(
         await (await locker.acquire(upload_id, 20)).release()
 
 
+class SlowWay:
+    """A way to Redis on which answers take so many seconds."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        self._redis = redis
+        self._server: asyncio.Server | None = None
+        self._pipes: set[asyncio.Task[None]] = set()
+        self.delay = 0.0
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1")
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._redis.port)
+        self._pipes.add(asyncio.create_task(self._pipe(reader, far_writer, is_slow=False)))
+        self._pipes.add(asyncio.create_task(self._pipe(far_reader, writer, is_slow=True)))
+
+    async def _pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_slow: bool
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if is_slow:
+                    await asyncio.sleep(self.delay)
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+async def test_a_lock_never_counts_for_longer_than_it_is_there_however_late_answers_come(
+    redis: RedisServer,
+) -> None:
+    way = SlowWay(redis)
+    locker = RedisLocker(await way.open(), Lease(seconds=2))
+    await locker.start()
+    lock = await locker.acquire("a", 5)
+    way.delay = 0.3
+    with redis.client() as client:
+        for _ in range(2):
+            before = client.pttl(f"{PREFIX}lock:a")
+            while client.pttl(f"{PREFIX}lock:a") <= before:
+                await asyncio.sleep(0.002)
+                before = min(before, client.pttl(f"{PREFIX}lock:a"))
+        # Redis has just renewed it. The answer is the last thing that comes through.
+        await asyncio.sleep(0.35)
+        await way.close()
+        while lock.is_held:
+            is_there = client.exists(f"{PREFIX}lock:a")
+            assert is_there or not lock.is_held
+            await asyncio.sleep(0.002)
+    await lock.release()
+    await locker.close()
+
+
 # Redis forgets.
 
 
@@ -252,10 +314,14 @@ async def test_a_lock_that_is_missing_although_nothing_was_forgotten_is_lost(
 async def test_a_lock_that_is_somebody_elses_in_redis_is_lost(
     redis: RedisServer, make_locker: MakeLocker
 ) -> None:
-    lock = await (await make_locker(Lease(seconds=4))).acquire("a", 5)
+    lease = Lease(seconds=8)
+    lock = await (await make_locker(lease)).acquire("a", 5)
+    acquired = boot_time()
     with redis.client() as client:
         client.set(f"{PREFIX}lock:a", "theirs", px=60_000)
         await until_lost(lock)
+        # With the next renewal, and not when the lease is over.
+        assert boot_time() - acquired < lease.held_for
         await lock.release()
         assert client.get(f"{PREFIX}lock:a") == "theirs"
         assert client.pttl(f"{PREFIX}lock:a") > 10_000
@@ -395,6 +461,20 @@ async def test_a_silent_bus_is_asked_whether_it_is_there_and_kept(
         await asyncio.sleep(0.001)
     await lock.release()
     await (await waiting).release()
+
+
+async def test_who_waits_is_told_of_the_release(
+    redis: RedisServer, make_locker: MakeLocker
+) -> None:
+    patient = Lease(seconds=600, look_again=60)
+    holder, newcomer = await make_locker(patient), await make_locker(patient)
+    lock = await holder.acquire("a", 5)
+    waiting = asyncio.create_task(newcomer.acquire("a", 600))
+    while not lock.release_requested:
+        await asyncio.sleep(0.001)
+    await lock.release()
+    async with asyncio.timeout(20):
+        await (await waiting).release()
 
 
 async def test_a_plea_that_nobody_heard_comes_with_the_next_renewal(
