@@ -99,9 +99,10 @@ def many(stage: Stage) -> Uploader:
     uploader.expect_state("pressure.nc", "Everything is sent")
     uploader.throttle(4 * MEBI)
     long = "2026-11-26_run-0042_temperature-field-of-the-whole-domain_timestep-000128.tar.gz"
-    for name in (long, "checkpoint.h5"):
-        uploader.choose(stage.file(name, 12 * MEBI))
-        uploader.wait_for_percent(name, 20)
+    # So long that it is still going up, and the last one waits for it, on a busy machine as well.
+    for name, size, percent in ((long, 96 * MEBI, 3), ("checkpoint.h5", 12 * MEBI, 20)):
+        uploader.choose(stage.file(name, size))
+        uploader.wait_for_percent(name, percent)
     uploader.press("Pause", "checkpoint.h5")
     uploader.choose(stage.file("velocity.csv", 40 * MEBI), stage.file("waiting.csv", 5 * MEBI))
     uploader.wait_for_percent("velocity.csv", 3)

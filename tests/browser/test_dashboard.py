@@ -47,7 +47,7 @@ def test_an_upload_is_seen_live_from_its_first_byte_to_its_last(
     expect(page.get_by_text("There are no uploads yet.")).to_be_visible()
     uploader = visit(url_of(tus))
     with uploader.slowly(MEBI):
-        uploader.choose(made_file(tmp_path / "in", "a.bin", 6 * MEBI))
+        uploader.choose(made_file(tmp_path / "in", "a.bin", 32 * MEBI))
         expect(row(page, "a.bin")).to_contain_text("Uploading")
         first = wait_for_progress(page, "a.bin", 0)
         wait_for_progress(page, "a.bin", first)

@@ -95,7 +95,14 @@ def test_tus_js_client_that_comes_back_hears_the_refusal_again(here: Site, sourc
 
 def test_tus_js_client_waits_for_a_check_that_cannot_be_made_now(here: Site, source: Path) -> None:
     here.gate.fault = FinishUnavailable("the scanner does not answer")
-    mender = threading.Timer(0.5, lambda: setattr(here.gate, "fault", None))
+
+    def mend() -> None:
+        while not here.gate.runs:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        here.gate.fault = None
+
+    mender = threading.Thread(target=mend)
     mender.start()
     run = tus_js_upload(source, endpoint(here), retryDelays=[100] * 50)
     mender.join()
