@@ -38,7 +38,7 @@ from tusserver.store.file import FileStore, FileStoreOptions, Sync
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STATES = int(os.environ.get("TUSSERVER_TEST_STATES", "4000"))
+STATES = int(os.environ.get("TUSSERVER_TEST_STATES", "1500"))
 SEED = int(os.environ.get("TUSSERVER_TEST_SEED", random.randrange(2**32)))
 _PROJECT = Path(__file__).parents[2]
 

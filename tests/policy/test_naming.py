@@ -100,7 +100,7 @@ def test_a_device_that_comes_out_of_a_cut_is_none() -> None:
 
 
 @given(HOSTILE)
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_every_name_stays_below_the_folder(name: str) -> None:
     safe = safe_name(name)
     assert os.path.normpath(f"{ROOT}/{safe}") == f"{ROOT}/{safe}"
@@ -115,13 +115,13 @@ def test_every_name_stays_below_the_folder(name: str) -> None:
 
 
 @given(HOSTILE)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_safe_name_is_safe_already(name: str) -> None:
     assert safe_name(safe_name(name)) == safe_name(name)
 
 
 @given(HOSTILE, st.integers(1, 10**6), st.integers(1, 10**6))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_numbered_names_are_safe_and_differ(name: str, first: int, second: int) -> None:
     safe = safe_name(name)
     assert safe_name(numbered(safe, first)) == numbered(safe, first)
@@ -199,7 +199,7 @@ def test_a_destination_that_is_refused(destination: str, reason: str) -> None:
 
 
 @given(HOSTILE)
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_a_destination_is_refused_or_stays_below_the_root(destination: str) -> None:
     try:
         folder = safe_folder(destination)
@@ -335,7 +335,7 @@ def test_an_owner_has_a_folder(owner: str | None, folder: str) -> None:
 
 
 @given(OWNERS, OWNERS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_different_owners_never_share_a_folder(first: str, second: str) -> None:
     assume(first != second)
     folders = {
@@ -355,7 +355,7 @@ def test_long_owners_that_begin_alike_do_not_share_a_folder() -> None:
 
 @pytest.mark.timeout(300)
 @given(OWNERS, HOSTILE, HOSTILE, HOSTILE)
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_whatever_a_client_says_an_upload_stays_below_the_root(
     owner: str, destination: str, filename: str, upload_id: str
 ) -> None:
