@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from tests.store.fanned import FannedOutStore
+from tests.store.s3_server import S3Server, s3_server
 from tusserver.store.base import (
     ConcatenatingStore,
     InspectingStore,
@@ -19,6 +21,9 @@ from tusserver.store.base import (
 from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.store.memory import MemoryStore
+from tusserver.store.s3 import S3Store
+from tusserver.store.s3_options import PartChecksum
+from tusserver.store.s3_parts import MIN_PART, PartRules
 
 
 class FullStore(Store, TerminatingStore, ConcatenatingStore, Protocol):
@@ -45,10 +50,39 @@ STORES: dict[str, Callable[[Path], FullStore]] = {
 }
 
 
-@pytest.fixture(params=STORES)
+S3_STORES: dict[str, dict[str, Any]] = {
+    "s3": {},
+    "s3-spooled": {
+        "memory": 0,
+        "sending": 1,
+        "rules": PartRules(usual=MIN_PART, are_equal=True),
+        "checksum": PartChecksum.MD5,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 service, shared by the tests of this process."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_prefix() -> str:
+    """Below it nobody else has anything."""
+    return f"{secrets.token_hex(4)}/"
+
+
+@pytest.fixture(params=[*STORES, *S3_STORES])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FullStore]:
     """Each store in turn, started."""
-    made = STORES[request.param](tmp_path)
+    made: FullStore
+    if request.param in S3_STORES:
+        server, prefix = request.getfixturevalue("s3"), request.getfixturevalue("s3_prefix")
+        made = S3Store(server.options(prefix, flush=0.05, **S3_STORES[request.param]))
+    else:
+        made = STORES[request.param](tmp_path)
     await made.start()
     yield made
     await made.close()

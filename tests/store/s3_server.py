@@ -1,0 +1,126 @@
+"""A real S3 service on free ports: SeaweedFS, one process, everything in one folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import get_session
+
+from tests.servers import free_port
+from tusserver.store.s3_options import S3Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUCKET = "uploads"
+ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
+_PORTS = (
+    "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
+    "volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc",
+)  # fmt: skip
+_OFF = ("s3.port.iceberg=0", "s3.port.lance=0", "admin.ui=false", "webdav=false")
+_START = 60.0
+
+
+class S3Server:
+    """One SeaweedFS; tests may kill it and start it again on the same folder and port."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ports = {name: free_port() for name in _PORTS}
+        self.port = self._ports["s3.port"]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers and the bucket is there."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        ports = [f"-{name}={port}" for name, port in self._ports.items()]
+        command = [
+            str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini",
+            f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", f"-bucket={BUCKET}", *ports, *(f"-{each}" for each in _OFF),
+        ]  # fmt: skip
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        with (self._directory.parent / "weed.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **keys}
+            )
+        deadline = time.monotonic() + _START
+        while not self._answers():
+            assert self._process.poll() is None, "weed did not start"
+            assert time.monotonic() < deadline, "weed does not answer"
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            self.client().head_bucket(Bucket=BUCKET)
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    def client(self) -> Any:  # noqa: ANN401
+        """A client of the test's own."""
+        return get_session().create_client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+
+    def pause(self) -> None:
+        """It answers nobody until it goes on."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(10)
+        for port in self._ports.values():
+            # It leaves these wherever its folder is.
+            for path in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
+                Path(path).unlink(missing_ok=True)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def options(self, prefix: str, **changes: Any) -> S3Options:
+        """For a store that has this prefix to itself."""
+        return S3Options(
+            BUCKET,
+            prefix,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key=ACCESS_KEY,
+            secret_key=SECRET_KEY,
+            **changes,
+        )
+
+
+@contextmanager
+def s3_server(directory: Path) -> Iterator[S3Server]:
+    """A started one."""
+    server = S3Server(directory / "weed")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.go_on()
+        server.kill()

@@ -1,0 +1,154 @@
+"""Uploads in a bucket of an S3-compatible service, for any number of servers that share a locker.
+
+The record of an upload says how far it has got, and which parts of a multipart upload and which
+smaller objects hold its bytes (s3_record, s3_keys). Nothing else counts: what is listed in the
+bucket is never added up. A body becomes parts in s3_session; s3_assembly makes one object of them,
+s3_joining one upload of several, s3_removal removes all, s3_survey finds what crashes have left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tusserver.protocol.decision import Outcome, Trailer
+from tusserver.protocol.errors import StorageFailed, UploadNotFound
+from tusserver.protocol.upload import Final
+from tusserver.store.base import Appended
+from tusserver.store.s3_assembly import S3Ground, assembled
+from tusserver.store.s3_bucket import Bucket, ObjectMissing
+from tusserver.store.s3_joining import S3Joiner
+from tusserver.store.s3_keys import Keys
+from tusserver.store.s3_record import Kept, as_s3_upload, new_s3_record
+from tusserver.store.s3_records import S3Records
+from tusserver.store.s3_removal import remove, remove_bytes
+from tusserver.store.s3_session import S3Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+
+    from tusserver.protocol.checksum import Checksum
+    from tusserver.protocol.decision import Append
+    from tusserver.protocol.finish import Finish
+    from tusserver.protocol.upload import Upload
+    from tusserver.store.base import Body
+    from tusserver.store.s3_options import S3Options
+
+
+class S3Store:
+    """One prefix of one bucket."""
+
+    def __init__(self, options: S3Options) -> None:
+        self._bucket = Bucket(options)
+        self._keys = Keys(options.prefix)
+        self._records = S3Records(self._bucket, self._keys)
+        self._ground = S3Ground(options, self._bucket, self._keys, self._records)
+        self._joiner = S3Joiner(self._ground)
+
+    async def start(self) -> None:
+        """Raises StoreUnusable when the bucket cannot be reached."""
+        await self._bucket.start()
+
+    async def close(self) -> None:
+        await self._ground.settle()
+        await self._bucket.close()
+
+    async def create(self, upload: Upload) -> Upload:
+        data, info = self._keys.data(upload.upload_id), self._keys.info(upload.upload_id)
+        record = new_s3_record(upload, self._ground.options.bucket, data, info)
+        kept = await self._records.add(record)
+        if upload.is_complete and not isinstance(upload.concat, Final):
+            kept = await self._put_empty(kept)
+        return as_s3_upload(upload.upload_id, kept)
+
+    async def _put_empty(self, kept: Kept) -> Kept:
+        part = self._ground.part_buffer(1)
+        try:
+            if not await self._ground.put_whole(kept.record, part):
+                raise StorageFailed("something lies in the place of a new upload")
+        finally:
+            part.close()
+        return await self._records.replace(kept, assembled(kept.state, 0))
+
+    async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
+        return as_s3_upload(upload_id, await self._records.load(upload_id))
+
+    async def open(self, upload_id: str) -> Upload:
+        kept = await self._records.load(upload_id)
+        if kept.state.is_whole:
+            kept = await self._ground.assemble(kept)
+        return as_s3_upload(upload_id, kept)
+
+    async def append(
+        self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
+    ) -> Appended:
+        kept = upload.origin
+        assert isinstance(kept, Kept)
+        session = S3Session(self._ground, kept, plan, body)
+        try:
+            outcome = await session.write_all()
+            late = None
+            if outcome is Outcome.COMPLETE and plan.trailer is not Trailer.ABSENT:
+                late = late_checksum()
+            kept, outcome = await session.complete(outcome, late)
+        except BaseException:
+            await session.abandon()
+            raise
+        finally:
+            await session.close()
+        return Appended(as_s3_upload(upload.upload_id, kept), outcome)
+
+    async def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        kept = upload.origin
+        assert isinstance(kept, Kept)
+        if start == end:
+            return
+        if not kept.state.is_assembled:
+            yield self._first(await self._records.load(upload.upload_id), start, end)
+            return
+        try:
+            async for buffer in self._bucket.read(self._keys.data(upload.upload_id), start, end):
+                yield buffer
+        except ObjectMissing:
+            raise UploadNotFound from None
+
+    def _first(self, kept: Kept, start: int, end: int) -> bytes:
+        """The first bytes of an upload that is not finished, which can be had as far as they are
+        kept.
+        """
+        if end > len(kept.state.first):
+            raise UploadNotFound
+        return kept.state.first[start:end]
+
+    async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
+        kept = await self._records.load(upload.upload_id)
+        state = kept.state
+        if finish.has_left:
+            state = replace(state, parts=(), tails=(), multipart="", is_whole=False)
+        changed = await self._records.replace(kept, state, finish=finish)
+        if finish.has_left:
+            await remove_bytes(self._ground, upload.upload_id, kept.state)
+        return as_s3_upload(upload.upload_id, changed)
+
+    def ids(self) -> AsyncIterator[str]:
+        return self._ids()
+
+    async def _ids(self) -> AsyncIterator[str]:
+        async for page in self._bucket.pages(self._keys.prefix):
+            for listed in page:
+                upload_id = self._keys.upload_of_info(listed.key)
+                if upload_id is not None:
+                    yield upload_id
+
+    async def terminate(self, upload_id: str) -> None:
+        await remove(self._ground, upload_id)
+
+    async def concatenate(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
+        return await self._joiner.join(upload, partials)
+
+    async def await_partials(self, upload: Upload, partials: Sequence[Upload]) -> None:
+        await self._joiner.await_partials(upload, partials)
+
+    async def waiting_for(self, partial_id: str) -> Sequence[str]:
+        return await self._joiner.waiting_for(partial_id)

@@ -1,0 +1,363 @@
+"""One bucket, as few calls as an upload needs; every error of the library ends here.
+
+Whatever is written carries a checksum of its own and has a known length from the beginning, so
+that no service can take half of it for the whole. Each call has a deadline. What passes (the
+service does not answer, is busy, fails) has been tried again by then, and is StorageUnavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import zlib
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from aiohttp import ClientError as HttpError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
+from tusserver.store.base import StoreUnusable
+from tusserver.store.s3_options import PartChecksum
+from tusserver.store.s3_record import Part
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from tusserver.store.s3_buffers import Span
+    from tusserver.store.s3_options import S3Options
+
+_ATTEMPTS = 4
+_READ_SIZE = 512 * 1024
+_DELETED_AT_ONCE = 1000
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
+_PASSING = {
+    "SlowDown",
+    "RequestTimeout",
+    "OperationAborted",
+    "XAmzContentSHA256Mismatch",
+    "BadDigest",
+}
+_SERVER_ERROR = 500
+
+
+class ObjectMissing(Exception):
+    """There is no such object."""
+
+
+class MultipartMissing(Exception):
+    """The multipart upload has been completed, aborted, or never was."""
+
+
+class Superseded(Exception):
+    """A conditional write was refused: the object is not what the writer had seen."""
+
+
+class PartsRefused(Exception):
+    """The service does not have these parts."""
+
+
+class Content(NamedTuple):
+    """A small object and its tag."""
+
+    data: bytes
+    etag: str
+
+
+class Listed(NamedTuple):
+    """One object of a listing."""
+
+    key: str
+    modified_at: datetime
+
+
+class Multipart(NamedTuple):
+    """One multipart upload that is not over."""
+
+    key: str
+    multipart: str
+    initiated_at: datetime
+
+
+class Bucket:
+    """A client of one bucket, from `start` to `close`."""
+
+    def __init__(self, options: S3Options) -> None:
+        self._options = options
+        self._name = options.bucket
+        self._exit = AsyncExitStack()
+        self._client: Any = None
+
+    async def start(self) -> None:
+        """Connects, and looks whether the bucket is there. Raises StoreUnusable."""
+        options = self._options
+        try:
+            client = get_session().create_client(
+                "s3",
+                endpoint_url=options.endpoint,
+                region_name=options.region,
+                aws_access_key_id=options.access_key,
+                aws_secret_access_key=options.secret_key,
+                config=_config(options),
+            )
+            self._client = await self._exit.enter_async_context(client)
+            async with asyncio.timeout(options.deadline):
+                await self._client.head_bucket(Bucket=self._name)
+        except (BotoCoreError, HttpError, ClientError, ValueError, TimeoutError) as error:
+            await self.close()
+            raise StoreUnusable(f"bucket {self._name}: {_sentence(error)}") from error
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._exit.aclose()
+
+    async def _call(self, name: str, deadline: float | None = None, **given: Any) -> Any:  # noqa: ANN401
+        with _errors():
+            async with asyncio.timeout(deadline or self._options.deadline):
+                return await getattr(self._client, name)(Bucket=self._name, **given)
+
+    async def get(self, key: str) -> Content:
+        """A small object. Raises ObjectMissing."""
+        with _errors():
+            async with asyncio.timeout(self._options.deadline):
+                answer = await self._client.get_object(Bucket=self._name, Key=key)
+                async with answer["Body"] as body:
+                    return Content(await body.read(), answer["ETag"])
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes [start, end) of an object, in buffers. Raises ObjectMissing."""
+        with _errors():
+            wanted = f"bytes={start}-{end - 1}"
+            async with asyncio.timeout(self._options.deadline):
+                answer = await self._client.get_object(Bucket=self._name, Key=key, Range=wanted)
+            async with answer["Body"] as body:
+                left = end - start
+                while left:
+                    async with asyncio.timeout(self._options.deadline):
+                        buffer = await body.read(min(_READ_SIZE, left))
+                    if not buffer:
+                        raise StorageUnavailable("the object broke off")
+                    left -= len(buffer)
+                    yield buffer
+
+    async def size(self, key: str) -> int:
+        """The bytes of an object. Raises ObjectMissing."""
+        return int((await self._call("head_object", Key=key))["ContentLength"])
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | Span,
+        *,
+        seen: str | None = None,
+        is_new: bool = False,
+        content_type: str = "application/octet-stream",
+    ) -> str:
+        """Writes a whole object and returns its tag: only over the content with the tag `seen`, or
+        only if there is none and it `is_new`. Raises Superseded.
+        """
+        conditions = {}
+        if self._options.is_conditional:
+            conditions = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"} if is_new else {}
+        body, checksum, _ = await self._prepared(data)
+        answer = await self._call(
+            "put_object",
+            self._options.part_deadline,
+            Key=key,
+            Body=body,
+            ContentLength=len(data),
+            ContentType=content_type,
+            **checksum,
+            **conditions,
+        )
+        return str(answer["ETag"])
+
+    async def _prepared(self, data: bytes | Span) -> tuple[Any, dict[str, str], str]:
+        """The body, the fields that prove it, and its CRC-32 as it is sent."""
+        kind = self._options.checksum
+        if kind is PartChecksum.NONE:
+            return data, {}, ""
+        update, digest = _running(kind)
+        if isinstance(data, bytes):
+            update(data)
+        else:
+            await asyncio.to_thread(data.feed, update)
+        value = base64.b64encode(digest()).decode()
+        if kind is PartChecksum.MD5:
+            return data, {"ContentMD5": value}, ""
+        return data, {"ChecksumCRC32": value}, value
+
+    async def delete(self, *keys: str) -> None:
+        """Removes these objects, those that are there."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = keys[start : start + _DELETED_AT_ONCE]
+            # One by one is one call as well, and needs no body with a checksum.
+            await asyncio.gather(*(self._call("delete_object", Key=key) for key in batch))
+
+    async def begin_multipart(self, key: str, content_type: str) -> str:
+        """A new multipart upload."""
+        given: dict[str, Any] = {}
+        if self._options.checksum is PartChecksum.CRC32:
+            given["ChecksumAlgorithm"] = "CRC32"
+        answer = await self._call(
+            "create_multipart_upload", Key=key, ContentType=content_type, **given
+        )
+        return str(answer["UploadId"])
+
+    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
+        """Raises MultipartMissing."""
+        body, checksum, crc32 = await self._prepared(part)
+        answer = await self._call(
+            "upload_part",
+            self._options.part_deadline,
+            Key=key,
+            UploadId=multipart,
+            PartNumber=number,
+            Body=body,
+            ContentLength=len(part),
+            **checksum,
+        )
+        return Part(number, len(part), answer["ETag"], crc32)
+
+    async def copy_part(
+        self, key: str, multipart: str, number: int, source: str, start: int, end: int
+    ) -> Part:
+        """The bytes [start, end) of another object, copied inside the service.
+
+        Raises ObjectMissing, MultipartMissing.
+        """
+        answer = await self._call(
+            "upload_part_copy",
+            self._options.part_deadline,
+            Key=key,
+            UploadId=multipart,
+            PartNumber=number,
+            CopySource={"Bucket": self._name, "Key": source},
+            CopySourceRange=f"bytes={start}-{end - 1}",
+        )
+        result = answer["CopyPartResult"]
+        return Part(number, end - start, result["ETag"], result.get("ChecksumCRC32", ""))
+
+    async def complete(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
+        """Puts the parts together. Raises MultipartMissing (also if it had been done before),
+        PartsRefused.
+        """
+        named = [
+            {"PartNumber": part.number, "ETag": part.etag}
+            | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
+            for part in parts
+        ]
+        await self._call(
+            "complete_multipart_upload",
+            self._options.part_deadline,
+            Key=key,
+            UploadId=multipart,
+            MultipartUpload={"Parts": named},
+        )
+
+    async def abort(self, key: str, multipart: str) -> None:
+        """Ends a multipart upload, if there is one."""
+        try:
+            await self._call("abort_multipart_upload", Key=key, UploadId=multipart)
+        except (MultipartMissing, ObjectMissing):
+            return
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
+        """All objects whose keys begin so, in the order of their keys, a page at a time."""
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._call("list_objects_v2", Prefix=prefix, **more)
+            yield [Listed(item["Key"], item["LastModified"]) for item in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def multiparts(self, prefix: str) -> AsyncIterator[Multipart]:
+        """All multipart uploads that are not over and whose keys begin so."""
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._call("list_multipart_uploads", Prefix=prefix, **more)
+            for item in page.get("Uploads", ()):
+                yield Multipart(item["Key"], item["UploadId"], item["Initiated"])
+            if not page.get("IsTruncated"):
+                return
+            more = {
+                "KeyMarker": page["NextKeyMarker"],
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+
+def _config(options: S3Options) -> AioConfig:
+    return AioConfig(
+        signature_version="s3v4",
+        s3={
+            "addressing_style": "path" if options.path_style else "virtual",
+            # Each body has a checksum; hashing it once more would double the cost.
+            "payload_signing_enabled": False,
+        },
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=options.connections,
+        connect_timeout=5,
+        read_timeout=60,
+    )
+
+
+def _running(kind: PartChecksum) -> tuple[Callable[[Any], None], Callable[[], bytes]]:
+    """A digest of this kind: how to feed it, and what it comes to."""
+    if kind is PartChecksum.MD5:
+        md5 = hashlib.md5(usedforsecurity=False)
+        return md5.update, md5.digest
+    value = 0
+
+    def update(data: bytes) -> None:
+        nonlocal value
+        value = zlib.crc32(data, value)
+
+    return update, lambda: value.to_bytes(4, "big")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turns what the library raises into what a store may raise, or into one of the above."""
+    try:
+        yield
+    except ClientError as error:
+        raise _meaning(error) from error
+    except (BotoCoreError, HTTPClientError, HttpError, TimeoutError, OSError) as error:
+        raise StorageUnavailable from error
+
+
+def _meaning(error: ClientError) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in ("NoSuchUpload",):
+        return MultipartMissing()
+    if code in ("NoSuchKey", "404", "NotFound"):
+        return ObjectMissing()
+    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+        return Superseded()
+    if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
+        return PartsRefused(str(error))
+    if code in _FULL or status == StorageFull.status:
+        return StorageFull()
+    if code in _PASSING or status >= _SERVER_ERROR:
+        return StorageUnavailable()
+    return StorageFailed()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in ("404", "NoSuchBucket"):
+            return "there is no such bucket; make it first"
+        if code in ("403", "AccessDenied"):
+            return "the service refuses these keys"
+    if isinstance(error, TimeoutError):
+        return "the service does not answer"
+    return str(error)

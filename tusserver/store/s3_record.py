@@ -1,0 +1,161 @@
+"""The record of an upload in an object store, `<id>.info`: tusd's JSON with what tusserver needs.
+
+The record alone says how far an upload has got. It is replaced as a whole, and only by one who has
+seen the one before (see `S3Records`), so that of two nodes that both believe to hold an upload only
+one can go on. What lies in the bucket and is not named in the record does not count.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from msgspec.structs import asdict, replace
+
+from tusserver.protocol.errors import UploadDamaged
+from tusserver.store.file_record import (
+    Additions,
+    Origin,
+    Record,
+    Storage,
+    as_left,
+    as_upload,
+    encode,
+    new_record,
+)
+
+if TYPE_CHECKING:
+    from tusserver.protocol.upload import Upload
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A part of the multipart upload, as the service confirmed it; `crc32` in base64 as it was
+    sent.
+    """
+
+    number: int
+    size: int
+    etag: str
+    crc32: str = ""
+
+
+class Tail(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes behind the parts, too few for one of their own: an object `<id>.part-<token>`."""
+
+    token: str
+    size: int
+
+
+class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far the upload has got.
+
+    `offset` is what clients are told. The bytes lie in `parts`, in this order, and behind them in
+    `tails`. `revision` names this state. Part numbers up to `reserved` may have been used by a
+    request that is not over, or never ended. `is_whole`: all bytes are there and the parts are
+    being put together; `is_assembled`: the object is there. `is_removed`: nothing of the upload
+    counts any more, and all of it is being removed. `first` are the first bytes, where somebody
+    wants to see them before the object can be read.
+    """
+
+    offset: int = 0
+    modified_at: datetime | None = None
+    revision: str = ""
+    multipart: str = ""
+    reserved: int = 0
+    parts: tuple[Part, ...] = ()
+    tails: tuple[Tail, ...] = ()
+    is_whole: bool = False
+    is_assembled: bool = False
+    is_removed: bool = False
+    first: bytes = b""
+
+    @property
+    def in_parts(self) -> int:
+        """Bytes in the parts."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def in_tails(self) -> int:
+        """Bytes behind the parts."""
+        return sum(tail.size for tail in self.tails)
+
+
+class S3Additions(Additions, omit_defaults=True):
+    """What tusd has no place for."""
+
+    s3: S3State = S3State()
+
+
+class S3Storage(Storage, rename="pascal", omit_defaults=True):
+    """Where tusd keeps bytes and record."""
+
+    bucket: str = ""
+    key: str = ""
+
+
+class S3Record(Record):
+    """One record as it stands in its object."""
+
+    storage: S3Storage | None = None
+    tusserver: S3Additions = msgspec.field(default_factory=S3Additions)
+
+    @property
+    def state(self) -> S3State:
+        return self.tusserver.s3
+
+
+class Kept(NamedTuple):
+    """A record, the content of its object, and the tag by which the service knows this content."""
+
+    record: S3Record
+    content: bytes
+    etag: str
+
+    @property
+    def state(self) -> S3State:
+        return self.record.state
+
+
+def new_s3_record(upload: Upload, bucket: str, key: str, info_key: str) -> S3Record:
+    """The record of an upload that is being created."""
+    record = new_record(upload, key, info_key, None)
+    values = {name: getattr(record, name) for name in Record.__struct_fields__}
+    additions = S3Additions(**asdict(record.tusserver), s3=S3State(modified_at=upload.modified_at))
+    storage = S3Storage(type="s3store", bucket=bucket, key=key)
+    return S3Record(**{**values, "tusserver": additions, "storage": storage})
+
+
+def decode_s3(content: bytes) -> S3Record:
+    """The record in this object. Raises UploadDamaged when it is none."""
+    try:
+        return _DECODER.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UploadDamaged from error
+
+
+def changed(record: S3Record, state: S3State, **changes: object) -> S3Record:
+    """A copy of the record with this state, and further changes to what is tusserver's own."""
+    return replace(record, tusserver=replace(record.tusserver, s3=state, **changes))
+
+
+def encode_s3(record: S3Record, former: bytes | None) -> bytes:
+    """The content of the object; unknown keys of the `former` one are kept."""
+    return encode(record, former)
+
+
+def as_s3_upload(upload_id: str, kept: Kept) -> Upload:
+    """The upload that this record stands for."""
+    record, state = kept.record, kept.state
+    finish = record.tusserver.finish
+    origin = Origin(record, kept.content)
+    if finish is not None and finish.has_left:
+        upload = as_left(upload_id, origin)
+    else:
+        moment = state.modified_at or record.tusserver.created_at or _NEVER
+        upload = as_upload(upload_id, origin, state.offset, moment, is_settled=not state.is_whole)
+    return replace(upload, origin=kept)
+
+
+_DECODER = msgspec.json.Decoder(S3Record)
+_NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -1,0 +1,94 @@
+"""The records of the uploads in a bucket, each replaced only by one who has seen the last.
+
+That makes a lock that was lost harmless: of two nodes that go on with the same upload the second
+one to write learns that it is not the only one, and acknowledges nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tusserver.protocol.errors import StorageUnavailable, UploadNotFound
+from tusserver.store.s3_bucket import ObjectMissing, Superseded
+from tusserver.store.s3_keys import new_token
+from tusserver.store.s3_record import Kept, S3Record, S3State, changed, decode_s3, encode_s3
+
+if TYPE_CHECKING:
+    from tusserver.store.s3_bucket import Bucket
+    from tusserver.store.s3_keys import Keys
+
+_JSON = "application/json"
+
+
+class Overtaken(StorageUnavailable):
+    """Somebody else has replaced or removed the record; certain, unlike other failures to write."""
+
+
+class S3Records:
+    """The records of one store."""
+
+    def __init__(self, bucket: Bucket, keys: Keys) -> None:
+        self._bucket = bucket
+        self._keys = keys
+
+    async def load(self, upload_id: str, *, is_removed: bool = False) -> Kept:
+        """The record as it stands; one of an upload that is being removed only if `is_removed`.
+
+        Raises UploadNotFound, UploadDamaged, StorageUnavailable, StorageFailed.
+        """
+        try:
+            data, etag = await self._bucket.get(self._keys.info(upload_id))
+        except ObjectMissing:
+            raise UploadNotFound from None
+        kept = Kept(decode_s3(data), data, etag)
+        if kept.state.is_removed and not is_removed:
+            raise UploadNotFound
+        return kept
+
+    async def add(self, record: S3Record) -> Kept:
+        """Writes the first record of an upload. Raises what `replace` raises."""
+        return await self._put(record, None)
+
+    async def replace(
+        self, kept: Kept, state: S3State, record: S3Record | None = None, **changes: object
+    ) -> Kept:
+        """Puts this state, and `changes` to what is tusserver's own, in the place of `kept`; in
+        `record`, where more is different.
+
+        Raises Overtaken if somebody else has replaced it meanwhile, and then it is as they left it;
+        StorageUnavailable, StorageFull, StorageFailed.
+        """
+        return await self._put(changed(record or kept.record, state, **changes), kept)
+
+    async def _put(self, record: S3Record, former: Kept | None) -> Kept:
+        state = replace(record.state, revision=new_token())
+        record = changed(record, state)
+        content = encode_s3(record, None if former is None else former.content)
+        key = self._keys.info(record.upload_id)
+        try:
+            etag = await self._bucket.put(
+                key,
+                content,
+                seen=None if former is None else former.etag,
+                is_new=former is None,
+                content_type=_JSON,
+            )
+        except (Superseded, ObjectMissing):
+            return await self._compare(record)
+        return Kept(record, content, etag)
+
+    async def _compare(self, record: S3Record) -> Kept:
+        """After a refused write: it may be our own, whose answer got lost, that stands there."""
+        try:
+            kept = await self.load(record.upload_id)
+        except UploadNotFound:
+            raise Overtaken("the upload has been removed meanwhile") from None
+        if kept.state.revision != record.state.revision:
+            raise Overtaken("another server has gone on with this upload") from None
+        return kept
+
+    async def remove(self, upload_id: str) -> None:
+        """The last step of a removal."""
+        await self._bucket.delete(self._keys.info(upload_id))

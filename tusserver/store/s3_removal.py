@@ -1,0 +1,49 @@
+"""Removes uploads from a bucket, in steps that a crash may come between: first the record says so,
+then everything goes, the record last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+if TYPE_CHECKING:
+    from tusserver.store.s3_assembly import S3Ground
+    from tusserver.store.s3_record import Kept, S3State
+
+
+async def remove(ground: S3Ground, upload_id: str) -> None:
+    """Removes an upload; carries on a removal that was begun. Raises UploadNotFound."""
+    kept = await ground.records.load(upload_id)
+    # From here on nobody who has seen an older record can write another.
+    kept = await ground.records.replace(kept, replace(kept.state, is_removed=True))
+    await finish_removal(ground, kept)
+
+
+async def finish_removal(ground: S3Ground, kept: Kept) -> None:
+    """Removes all that belongs to an upload whose record says that it is being removed."""
+    record = kept.record
+    await remove_bytes(ground, record.upload_id, kept.state)
+    keys = ground.keys
+    notes = [
+        listed.key
+        async for page in ground.bucket.pages(keys.waiting(record.upload_id))
+        for listed in page
+    ]
+    notes += [keys.waiting(partial, record.upload_id) for partial in record.partial_uploads or ()]
+    await ground.bucket.delete(*dict.fromkeys(notes))
+    await ground.records.remove(record.upload_id)
+
+
+async def remove_bytes(ground: S3Ground, upload_id: str, state: S3State) -> None:
+    """Removes the bytes of an upload, wherever they lie, and every multipart upload at its key:
+    also those whose beginning nobody could record.
+    """
+    keys, bucket = ground.keys, ground.bucket
+    key = keys.data(upload_id)
+    async for multipart in bucket.multiparts(key):
+        if multipart.key == key:
+            await bucket.abort(key, multipart.multipart)
+    tails = [keys.tail(upload_id, tail.token) for tail in state.tails]
+    await bucket.delete(key, *tails)
