@@ -102,7 +102,7 @@ function Board({ facts, session }: BoardProps) {
 function useDashboard({ api, uploads }: Facts, session: Session): Dashboard {
   const dashboard = useMemo(() => {
     const { token } = session.state
-    return new Dashboard({ api, uploads, token }, () => session.ask(token !== ''))
+    return new Dashboard({ api, uploads, token }, () => session.refuse(token))
   }, [api, uploads, session])
   useEffect(() => {
     dashboard.start()

@@ -43,9 +43,10 @@ export class Session {
     })
   }
 
-  /** Shows that a token is needed. */
-  ask(isRefused: boolean): void {
-    this.set({ ...this.current, asks: true, isRefused: isRefused || this.current.isRefused })
+  /** The server wants another token than this one ('': than none). */
+  refuse(token: string): void {
+    // Somebody may have signed in while the refused request was on its way.
+    if (token === this.current.token) this.ask(token !== '')
   }
 
   signIn(token: string): void {
@@ -66,7 +67,11 @@ export class Session {
     const { token } = this.current
     const headers = token === '' ? {} : { Authorization: `Bearer ${token}` }
     const answer = await fetch(`${api}me`, { headers }).catch(() => null)
-    if (answer?.status === 401 && token === this.current.token) this.ask(token !== '')
+    if (answer?.status === 401) this.refuse(token)
+  }
+
+  private ask(isRefused: boolean): void {
+    this.set({ ...this.current, asks: true, isRefused: isRefused || this.current.isRefused })
   }
 
   private set(state: SessionState): void {

@@ -416,6 +416,20 @@ test('a token that runs out while one watches is asked for again', async () => {
   expect(screen.queryByRole('table')).toBeNull()
 })
 
+test('a refusal that comes late does not take back what was signed in since', async () => {
+  server.token = 'right'
+  server.late = '/api/storage'
+  server.put(jsonOf('a'))
+  show()
+  await screen.findByText(/Paste the token that your portal gave you/)
+  await waitFor(() => expect(server.heldBack).toBe(1))
+  await userEvent.type(screen.getByLabelText('Token'), 'right{Enter}')
+  await row('a.h5')
+  server.answerLate()
+  await expect(screen.findByText(/Paste the token/)).rejects.toThrow()
+  await row('a.h5')
+})
+
 test('all can be done with the keyboard', async () => {
   server.put(jsonOf('a'))
   show()

@@ -32,6 +32,9 @@ export class StatusServer {
   token = ''
   user: string | null = null
   quota: number | null = null
+  /** A refusal of this path waits for `answerLate`. */
+  late = ''
+  private held: (() => void)[] = []
   private readonly streams = new Set<ServerResponse>()
   private readonly server = createServer((request, response) => this.handle(request, response))
 
@@ -78,6 +81,14 @@ export class StatusServer {
     for (const stream of this.streams) stream.destroy()
   }
 
+  get heldBack(): number {
+    return this.held.length
+  }
+
+  answerLate(): void {
+    for (const answer of this.held.splice(0)) answer()
+  }
+
   private handle(request: IncomingMessage, response: ServerResponse): void {
     const { method = '', url = '' } = request
     if (method === 'OPTIONS') {
@@ -87,7 +98,9 @@ export class StatusServer {
     this.log.push(`${method} ${url}`)
     const isKnown = this.token === '' || request.headers.authorization === `Bearer ${this.token}`
     const reply = isKnown ? this.rule(method, url) : refusal(401, 'no token')
-    if (reply !== undefined) response.writeHead(reply.status, CORS).end(reply.body)
+    const send = (late: Reply) => response.writeHead(late.status, CORS).end(late.body)
+    if (reply !== undefined && url === this.late) this.held.push(() => send(reply))
+    else if (reply !== undefined) send(reply)
     else if (url === '/api/events') this.stream(response)
     else if (method === 'DELETE') this.terminate(url.replace('/files/', ''), request, response)
     else response.writeHead(200, CORS).end(JSON.stringify(this.answer(new URL(url, this.root))))
