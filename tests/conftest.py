@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.servers import DIRECT, serving
+from tests.store.s3_server import S3Server, s3_server
 from tests.tus import Tus
 from tusserver.serving import connection
 from tusserver.settings import Settings
@@ -34,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("inline", "threads"),
         help="where the calls of the file store run, unless a test says so itself",
     )
+    parser.addoption(
+        "--store",
+        choices=("s3",),
+        help="servers with settings of their own choice keep their uploads in a bucket",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,16 +56,44 @@ def pytest_configure(config: pytest.Config) -> None:
         defaults["file_calls"] = placement
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--store") is not None:
+        items[:] = [item for item in items if item.get_closest_marker("directory") is None]
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tus, Path]]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 service, shared by the tests of this process."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+StoreSettings = Callable[[], dict[str, Any]]
+"""Settings of a store that nobody else uses; none where the default one is tested."""
+
+
+@pytest.fixture(scope="session")
+def store_settings(request: pytest.FixtureRequest) -> StoreSettings:
+    """The store that `--store` names."""
+    if request.config.getoption("--store") is None:
+        return dict
+    server: S3Server = request.getfixturevalue("s3")
+    server.publish_keys()
+    return lambda: server.settings(f"{secrets.token_hex(4)}/")
+
+
+@pytest.fixture(scope="session")
+def shared_server(
+    tmp_path_factory: pytest.TempPathFactory, store_settings: StoreSettings
+) -> Iterator[tuple[Tus, Path]]:
     """One server with the default settings for all tests that do no harm to it."""
     upload_dir = tmp_path_factory.mktemp("shared") / "uploads"
-    with serving(upload_dir) as tus:
+    with serving(upload_dir, **store_settings()) as tus:
         yield tus, upload_dir
 
 
@@ -69,12 +104,13 @@ def tus(shared_server: tuple[Tus, Path]) -> Tus:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """A factory of servers with settings of the test's own."""
+def serve(tmp_path: Path, store_settings: StoreSettings) -> Iterator[Serve]:
+    """A factory of servers with settings of the test's own; all keep their uploads together."""
+    store = store_settings()
     with ExitStack() as stack:
 
         def start(*, events: list[Event] | None = None, **settings: Any) -> Tus:
             settings.setdefault("upload_dir", tmp_path / "uploads")
-            return stack.enter_context(serving(events=events, **settings))
+            return stack.enter_context(serving(events=events, **{**store, **settings}))
 
         yield start

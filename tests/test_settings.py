@@ -19,12 +19,16 @@ from tusserver.settings import (
     Settings,
     SettingsError,
     format_duration,
+    objects,
     parse_duration,
     parse_list,
     parse_mode,
     parse_path,
     parse_size,
 )
+from tusserver.store.s3 import S3Store
+from tusserver.store.s3_options import PartChecksum, S3Options
+from tusserver.store.s3_parts import MAX_OBJECT, MIB, PartRules
 
 MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -133,6 +137,87 @@ def test_locks_of_one_host_do_not_need_redis() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize(
+    ("store", "bucket", "prefix"),
+    [("s3://uploads", "uploads", ""), ("s3://uploads/", "uploads", ""),
+     ("s3://my.bucket-1/a", "my.bucket-1", "a/"), ("s3://abc/a/b/", "abc", "a/b/"),
+     ("s3://abc/Prüf +ling", "abc", "Prüf +ling/")],
+)  # fmt: skip
+def test_uploads_in_a_bucket(store: str, bucket: str, prefix: str) -> None:
+    made = build_uploads(Settings(store=store)).store
+    assert isinstance(made, S3Store)
+    assert (made.options.bucket, made.options.prefix) == (bucket, prefix)
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["uploads", "s3://", "s3://ab", "s3://Uploads", "s3://a_b_c", "s3://-abc", "s3://abc//",
+     "s3://abc//x", "s3://abc/../x", "s3://abc/./x", "s3://abc/a\nb", "S3://abc", "gs://abc",
+     "s3://key:secret@abc"],
+)  # fmt: skip
+def test_no_buckets(store: str) -> None:
+    with pytest.raises(SettingsError, match=r"^store: .* write it as s3://bucket"):
+        Settings(store=store)
+
+
+def test_what_a_service_needs_comes_from_its_preset_and_the_settings_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    aws = s3_options()
+    assert (aws.endpoint, aws.path_style, aws.checksum) == (None, False, PartChecksum.CRC32)
+    assert (aws.region, s3_options(s3_region="here").region) == ("eu-west-3", "here")
+    monkeypatch.delenv("AWS_REGION")
+    assert s3_options().region is None  # The files of AWS may say it.
+    other = s3_options(s3_endpoint="http://minio:9000", s3_checksum="crc32")
+    assert (other.endpoint, other.path_style) == ("http://minio:9000", True)
+    assert (other.region, other.checksum) == ("us-east-1", PartChecksum.CRC32)
+    r2 = s3_options(s3_endpoint="https://x.example", s3_preset="r2", s3_part_size="20MiB")
+    assert (r2.rules, r2.region) == (PartRules(usual=20 * MIB, are_equal=True), "auto")
+
+
+def test_the_settings_of_the_store_reach_it(tmp_path: Path) -> None:
+    options = s3_options(
+        s3_memory="64MiB", s3_flush="3s", upload_dir=tmp_path, check_content=True, s3_checksum="md5"
+    )
+    assert (options.memory, options.flush, options.spool_dir) == (64 * MIB, 3.0, str(tmp_path))
+    assert (options.keep_first, options.checksum) == (8192, PartChecksum.MD5)
+    assert s3_options(s3_memory="off").memory == 0
+    assert s3_options(s3_flush="off").flush > 3600
+
+
+def s3_options(**values: Any) -> S3Options:
+    store = build_uploads(Settings.of(store="s3://abc", **values)).store
+    assert isinstance(store, S3Store)
+    return store.options
+
+
+def test_an_object_bounds_the_longest_upload() -> None:
+    assert build_uploads(Settings(store="s3://abc")).options.max_size == MAX_OBJECT
+    assert build_uploads(Settings(store="s3://abc", max_size=7)).options.max_size == 7
+    assert build_uploads(Settings()).options.max_size is None
+
+
+def test_the_bounds_of_parts_are_those_of_the_store() -> None:
+    assert (PartRules().least, PartRules().most) == (objects.MIN_PART, objects.MAX_PART)
+    assert objects.MAX_OBJECT == MAX_OBJECT
+
+
+def test_a_bucket_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "aiobotocore" or name.startswith("tusserver.store.s3"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiobotocore", None)
+    with pytest.raises(SettingsError, match=r"pip install 'tusserver\[s3\]'"):
+        build_uploads(Settings(store="s3://abc"))
+
+
+def test_uploads_in_a_directory_do_not_need_the_packages_for_a_bucket() -> None:
+    code = "import sys, tusserver.compose; print({'aiobotocore', 'botocore'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_the_defaults_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.base_path) == ("127.0.0.1", 8080, "/files/")
@@ -176,6 +261,16 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
         ({"network_timeout": timedelta(seconds=-1)}, "network-timeout is more than 0"),
         ({"tls_key": Path("x")}, "given together"),
         ({"workers": 2, "lock": "memory"}, "use --lock file"),
+        ({"store": "s3://abc", "destination_root": "/x"}, "destination-root is for uploads in a"),
+        ({"store": "s3://abc", "quarantine_dir": "/x"}, "quarantine-dir is for uploads in a"),
+        ({"store": "s3://abc", "min_free_space": 1}, "min-free-space is for uploads in a"),
+        ({"store": "s3://abc", "direct_io": "on"}, "direct-io is for uploads in a"),
+        ({"store": "s3://abc", "s3_endpoint": "minio:9000"}, "s3-endpoint is a URL"),
+        ({"store": "s3://abc", "s3_endpoint": "http://"}, "s3-endpoint is a URL"),
+        ({"store": "s3://abc", "s3_part_size": 5 * MIB - 1}, "at least 5MiB"),
+        ({"store": "s3://abc", "s3_part_size": None}, "at least 5MiB"),
+        ({"store": "s3://abc", "s3_part_size": 5 * 1024 * MIB + 1}, "at most 5GiB"),
+        ({"store": "s3://abc", "max_size": 5 * MIB * MIB + 1}, "at most 5TiB"),
         ({"lock": "redis://h/0", "quota_size": 1}, "do not go together with locks in Redis"),
         ({"lock": "redis://h/0", "quota_uploads": 1}, "do not go together with locks in Redis"),
         ({"lock": "unix:///r.sock", "quota_active": 1}, "do not go together with locks in Redis"),
@@ -250,5 +345,5 @@ def test_every_setting_is_in_the_manual_with_its_default() -> None:
 
 
 def test_the_manual_names_no_setting_that_does_not_exist() -> None:
-    named = set(re.findall(r"^\| `([a-z-]+)` \|", MANUAL.read_text(), re.MULTILINE))
+    named = set(re.findall(r"^\| `([a-z0-9-]+)` \|", MANUAL.read_text(), re.MULTILINE))
     assert named == {item.name.replace("_", "-") for item in fields(Settings)}

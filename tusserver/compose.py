@@ -4,7 +4,6 @@ classes.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute
@@ -14,7 +13,7 @@ from tusserver.asgi.app import Application, Below, whole_server
 from tusserver.asgi.cors import Cors
 from tusserver.asgi.endpoint import EndpointOptions
 from tusserver.asgi.proxy import LOOPBACK, TrustedProxies
-from tusserver.compose_policy import build_access, build_placer, build_policy
+from tusserver.compose_policy import build_access, build_policy
 from tusserver.compose_status import (
     API_PATH,
     build_board,
@@ -22,12 +21,9 @@ from tusserver.compose_status import (
     build_status_api,
     path_from_api,
 )
-from tusserver.lock.memory import MemoryLocker
+from tusserver.compose_store import build_locker, build_store
 from tusserver.rules import Policy, UploadsOptions
 from tusserver.settings import Settings, SettingsError
-from tusserver.store.calls import Placement
-from tusserver.store.direct_io import DirectIO
-from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from tusserver.asgi.access import AccessLog
     from tusserver.asgi.api import StatusApi
     from tusserver.events.base import Listener
-    from tusserver.lock.base import Locker
     from tusserver.policy.access import AccessControl, Check
     from tusserver.policy.hooks import Hooks
 
@@ -124,19 +119,9 @@ def build_uploads(
     `hooks`. `on_step` hears of every point in a finish after which a crash could come; without
     `finishes` that is left to others. Raises SettingsError.
     """
-    store = FileStore(
-        settings.upload_dir,
-        FileStoreOptions(
-            Sync(settings.sync),
-            settings.file_perms,
-            settings.dir_perms,
-            Placement(settings.file_calls),
-            DirectIO(settings.direct_io),
-            build_placer(settings),
-        ),
-    )
+    store = build_store(settings)
     options = UploadsOptions(
-        max_size=settings.max_size,
+        max_size=settings.longest_upload,
         expires_after=settings.expire_after,
         retain_finished=settings.retain_finished,
         lock_wait=_seconds(settings.acquire_lock_timeout) or _NEVER,
@@ -147,28 +132,7 @@ def build_uploads(
         verify_digests=settings.verify_digests,
     )
     policy = build_policy(settings, store, hooks, on_step) if finishes else Policy(finishes=False)
-    return Uploads(store, _build_locker(settings), options, policy=policy, listener=listener)
-
-
-def _build_locker(settings: Settings) -> Locker:
-    if settings.locks_in_redis:
-        try:
-            from tusserver.lock.redis import RedisLocker
-        except ImportError as error:
-            raise SettingsError(
-                f"lock: a package for locks in Redis is missing ({error}): "
-                "pip install 'tusserver[redis]'"
-            ) from None
-        return RedisLocker(settings.lock)
-    if settings.lock == "memory" or (settings.lock == "auto" and sys.platform != "linux"):
-        if settings.workers > 1:
-            raise SettingsError("this system has no locks between processes; use one worker")
-        return MemoryLocker()
-    if sys.platform == "linux":
-        from tusserver.lock.file import FileLocker
-
-        return FileLocker(settings.upload_dir.absolute() / ".tusserver")
-    raise SettingsError("locks between processes need Linux; use --lock memory and one worker")
+    return Uploads(store, build_locker(settings), options, policy=policy, listener=listener)
 
 
 def _endpoint_options(

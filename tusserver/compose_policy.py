@@ -22,13 +22,14 @@ from tusserver.policy.tokens import TokenOptions, TokensUnusable, TokenVerifier
 from tusserver.protocol.digests import SIZES
 from tusserver.rules import Policy
 from tusserver.settings import Settings, SettingsError
+from tusserver.store.base import PlacingStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tusserver.finishing import FinishStep
-    from tusserver.store.file import FileStore
+    from tusserver.store.base import Store
     from tusserver.store.placing import Placer
 
 _A_DAY = 86400.0
@@ -80,7 +81,7 @@ def _build_tokens(settings: Settings) -> TokenVerifier | None:
 
 def build_policy(
     settings: Settings,
-    store: FileStore,
+    store: Store,
     hooks: Hooks | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Policy:
@@ -103,7 +104,7 @@ def build_policy(
     )
 
 
-def _build_limits(settings: Settings, store: FileStore, hooks: Hooks) -> Limits | None:
+def _build_limits(settings: Settings, store: Store, hooks: Hooks) -> Limits | None:
     """None: there are no limits but those of the protocol."""
     extensions, quota = allowed_extensions(settings), quota_of(settings)
     types = tuple(name.lower() for name in settings.allow_types)
@@ -145,7 +146,7 @@ def _ignore(step: str) -> None:
     """Nobody wants to know."""
 
 
-def _digest_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]:
+def _digest_step(settings: Settings, store: Store) -> tuple[FinishStep, ...]:
     unknown = sorted(set(settings.digests) - set(SIZES))
     if unknown:
         raise SettingsError(f"digests: {unknown[0]!r} is none of {', '.join(SIZES)}")
@@ -154,7 +155,7 @@ def _digest_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]
     return (DigestStep(store, settings.digests),)
 
 
-def _scan_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]:
+def _scan_step(settings: Settings, store: Store) -> tuple[FinishStep, ...]:
     if not settings.scan:
         return ()
     timeout, quarantine = settings.scan_timeout, settings.quarantine_dir
@@ -177,10 +178,13 @@ def _scan_step(settings: Settings, store: FileStore) -> tuple[FinishStep, ...]:
 
 
 def _place_step(
-    settings: Settings, store: FileStore, on_step: Callable[[str], None]
+    settings: Settings, store: Store, on_step: Callable[[str], None]
 ) -> tuple[FinishStep, ...]:
     destinations = build_destinations(settings)
-    return () if destinations is None else (PlaceStep(store, destinations, on_step),)
+    if destinations is None:
+        return ()
+    assert isinstance(store, PlacingStore), "the settings have been checked"
+    return (PlaceStep(store, destinations, on_step),)
 
 
 def build_destinations(settings: Settings) -> Destinations | None:

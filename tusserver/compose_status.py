@@ -47,7 +47,7 @@ def build_pages(settings: Settings) -> list[BaseRoute]:
     facts = PageFacts(
         uploads=settings.base_path,
         api=f"{API_PATH}/" if settings.has_api else "",
-        max_size=settings.max_size,
+        max_size=settings.longest_upload,
         extensions=sorted(allowed_extensions(settings)),
         types=settings.allow_types,
         accepts_token=settings.asks_for_tokens,
@@ -70,7 +70,7 @@ def build_status_api(
     SettingsError.
     """
     offer = Offer(
-        max_size=settings.max_size,
+        max_size=settings.longest_upload,
         extensions=tuple(sorted(allowed_extensions(settings))),
         types=settings.allow_types,
     )

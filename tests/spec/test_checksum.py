@@ -146,6 +146,7 @@ def test_an_algorithm_that_is_not_offered_is_refused(tus: Tus, checksum: str) ->
     tus.assert_intact(url, 0, b"hello world")
 
 
+@pytest.mark.directory
 @spec("CHK-11")
 @pytest.mark.parametrize("size", [1, 64 * 1024, 8 * 1024 * 1024], ids=["1B", "64KiB", "8MiB"])
 @pytest.mark.parametrize("offset", [0, 5])
@@ -173,6 +174,7 @@ def test_refused_bytes_are_thrown_away(
     assert tus.content(url) == data
 
 
+@pytest.mark.directory
 @spec("CHK-11")
 def test_many_refusals_in_a_row_leave_no_trace(shared_server: tuple[Tus, Path]) -> None:
     tus, upload_dir = shared_server
@@ -260,6 +262,7 @@ def taken_over(tus: Tus, url: str, wire: Wire) -> None:
     assert wire.answer("PATCH").status == 423
 
 
+@pytest.mark.directory
 @spec("CHK-11", "CHK-15")
 @pytest.mark.parametrize(
     "cut", [closed, reset, half_closed, taken_over], ids=lambda cut: cut.__name__
@@ -282,6 +285,7 @@ def test_bytes_of_a_request_that_was_cut_short_are_thrown_away(
     assert tus.content(url) == data
 
 
+@pytest.mark.directory
 @spec("CHK-15")
 def test_of_a_chunked_body_without_its_end_nothing_is_kept(
     shared_server: tuple[Tus, Path],
@@ -385,6 +389,7 @@ def test_the_offset_is_judged_before_the_digest(tus: Tus, offset: int, checksum:
     tus.assert_intact(url, 5, b" world")
 
 
+@pytest.mark.directory
 @spec("CHK-21")
 @pytest.mark.parametrize("ends_well", [True, False], ids=["match", "mismatch"])
 def test_head_shows_no_unverified_bytes(

@@ -86,6 +86,7 @@ def test_bytes_that_match_the_trailer_are_taken(
     assert tus.content(url) == b"hello world" + tail
 
 
+@pytest.mark.directory
 @spec("CHKT-03", "CHKT-05")
 @announced_or_not
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_a_wrong_trailer_finishes_nothing_and_declares_nothing(serve: Serve) -> 
     assert len([event for event in events if isinstance(event, UploadFinished)]) == 1
 
 
+@pytest.mark.directory
 @spec("CHKT-03")
 def test_head_shows_no_bytes_whose_trailer_is_still_to_come(
     shared_server: tuple[Tus, Path],
@@ -220,6 +222,7 @@ def test_a_trailer_that_cannot_come_is_missing(tus: Tus) -> None:
     tus.assert_intact(url, 0, b"hello world")
 
 
+@pytest.mark.directory
 @spec("CHKT-06")
 def test_bytes_whose_announced_trailer_was_cut_off_are_thrown_away(
     shared_server: tuple[Tus, Path],

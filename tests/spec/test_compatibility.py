@@ -143,6 +143,7 @@ def test_an_upload_that_another_process_does_not_let_go_is_told_to_be_locked(
     assert tus.pa(url, 0, b"hello").status == 204
 
 
+@pytest.mark.directory
 @spec("COMPAT-02", "COMPAT-09")
 def test_a_storage_that_fails_for_a_moment_does_not_make_clients_start_over(
     serve: Serve, tmp_path: Path

@@ -286,6 +286,7 @@ def test_options_ignores_the_version(tus: Tus, on: str, versions: list[str]) -> 
 # CORE-OPT
 
 
+@pytest.mark.directory
 @spec("CORE-OPT-01", "CORE-OPT-02", "CORE-OPT-03")
 @pytest.mark.parametrize("target", ["/files/", "/files"])
 def test_options_tells_versions_and_extensions(tus: Tus, target: str) -> None:
@@ -307,6 +308,7 @@ def test_the_maximum_is_told_in_bytes(serve: Serve, max_size: str, number: str) 
     assert tus.post({"Upload-Length": str(2**50)}).status == 413
 
 
+@pytest.mark.directory
 @spec("CORE-OPT-05")
 def test_no_length_is_too_large_without_a_maximum(tus: Tus) -> None:
     assert tus.options().get("Tus-Max-Size") is None

@@ -493,6 +493,7 @@ PROVOCATIONS: list[tuple[int, str, Provocation]] = [
 ]
 
 
+@pytest.mark.directory
 @spec("CORE-VER-01")
 @pytest.mark.parametrize("accept", [{}, JSON], ids=["text", "json"])
 @pytest.mark.parametrize(

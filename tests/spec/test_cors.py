@@ -154,6 +154,7 @@ def refusals(tus: Tus, origin: dict[str, str]) -> dict[str, Answer]:
     }
 
 
+@pytest.mark.directory
 @spec("ROB-CORS-04")
 def test_refusals_can_be_read_by_scripts_too(tus: Tus) -> None:
     for name, answer in refusals(tus, {"Origin": ORIGIN}).items():

@@ -242,6 +242,7 @@ def no_room(tus: Tus) -> Answer:
     return tus.post({"Upload-Length": str(2**63 - 1)})
 
 
+@pytest.mark.directory
 @spec("CREATE-11", "CREATE-20")
 @pytest.mark.parametrize(
     ("status", "create"),
@@ -270,6 +271,7 @@ def test_a_refused_creation_leaves_nothing(
 # The form of refusals
 
 
+@pytest.mark.directory
 @spec("CORE-VER-01")
 @pytest.mark.parametrize("accept", [{}, JSON], ids=["text", "json"])
 @pytest.mark.parametrize(
@@ -320,6 +322,7 @@ def test_refusals_by_the_settings_or_of_the_body_have_the_same_form(
     assert_refused(tus.post({**headers, **accept}, b"abcd"), status, code, accept)
 
 
+@pytest.mark.directory
 @spec("CORE-VER-01")
 @pytest.mark.parametrize("accept", [{}, JSON], ids=["text", "json"])
 def test_a_broken_disk_is_told_without_detail(

@@ -107,6 +107,7 @@ def test_expiration_is_announced_by_a_server_that_removes_uploads(
     assert "expiration" in tus.options()["Tus-Extension"].split(",")
 
 
+@pytest.mark.directory
 @spec("EXP-02")
 def test_a_server_that_removes_nothing_speaks_of_no_deadline(serve: Serve, tmp_path: Path) -> None:
     upload_dir = tmp_path / "uploads"

@@ -254,6 +254,7 @@ def test_metadata_that_is_too_long_is_refused_cleanly(tus: Tus, size: int) -> No
     tus.assert_live()
 
 
+@pytest.mark.directory
 @spec("META-14")
 @pytest.mark.parametrize(
     "name",

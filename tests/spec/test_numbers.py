@@ -188,6 +188,7 @@ def test_large_lengths_are_exact(roomy: Tus, length: int) -> None:
     roomy.assert_live()
 
 
+@pytest.mark.directory
 @pytest.mark.parametrize("length", LARGE.values(), ids=list(LARGE))
 @spec("ROB-NUM-03")
 def test_large_lengths_that_are_declared_later_are_exact(tus: Tus, length: int) -> None:
@@ -198,6 +199,7 @@ def test_large_lengths_that_are_declared_later_are_exact(tus: Tus, length: int) 
     assert tus.delete(url).status == 204
 
 
+@pytest.mark.directory
 @pytest.mark.parametrize("length", LARGE.values(), ids=list(LARGE))
 @spec("ROB-NUM-03", "ROB-NUM-04")
 def test_large_lengths_take_no_room_before_their_bytes_come(
@@ -332,6 +334,7 @@ def data_file(upload_dir: Path, url: str) -> Path:
     return upload_dir / url.rpartition("/")[2]
 
 
+@pytest.mark.directory
 @spec("ROB-NUM-07")
 def test_offsets_above_2_to_the_32_work(serve: Serve, tmp_path: Path) -> None:
     tus = serve()

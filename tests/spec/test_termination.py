@@ -122,6 +122,7 @@ def test_any_upload_can_be_ended(tus: Tus, state: Callable[[Tus], str]) -> None:
     assert_gone(tus, url)
 
 
+@pytest.mark.directory
 @spec("TERM-03")
 @in_each_state
 def test_nothing_is_left_of_an_upload_that_was_ended(
@@ -134,6 +135,7 @@ def test_nothing_is_left_of_an_upload_that_was_ended(
     assert remains(upload_dir, url) == []
 
 
+@pytest.mark.directory
 @spec("TERM-03")
 def test_nothing_is_left_of_an_upload_that_a_crash_has_torn(
     shared_server: tuple[Tus, Path],
@@ -148,6 +150,7 @@ def test_nothing_is_left_of_an_upload_that_a_crash_has_torn(
     assert remains(upload_dir, url) == []
 
 
+@pytest.mark.directory
 @spec("TERM-03", "TERM-04")
 def test_an_end_that_a_crash_interrupted_is_an_end(shared_server: tuple[Tus, Path]) -> None:
     tus, upload_dir = shared_server
@@ -235,6 +238,7 @@ def unannounced(tus: Tus, url: str) -> Wire:
 RUNNING = [announced, checksummed, unannounced]
 
 
+@pytest.mark.directory
 @spec("TERM-03", "TERM-08")
 @pytest.mark.parametrize("begin", RUNNING, ids=lambda begin: begin.__name__)
 def test_delete_ends_a_running_patch(

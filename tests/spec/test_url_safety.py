@@ -192,6 +192,7 @@ def test_raw_bytes_that_no_url_may_have_are_malformed(tus: Tus, name: str) -> No
     assert_no_upload(tus, f"{tus.creation}{name}", status=400)
 
 
+@pytest.mark.directory
 @spec("ROB-SEC-03")
 def test_side_files_are_not_uploads(serve: Serve, tmp_path: Path) -> None:
     tus = serve()
@@ -346,6 +347,7 @@ def failing_requests(serve: Serve, upload_dir: Path) -> dict[str, Answer]:
     }
 
 
+@pytest.mark.directory
 @spec("ROB-SEC-07")
 def test_refusals_tell_nothing_of_the_inside(serve: Serve, tmp_path: Path) -> None:
     telltale = [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from tests.store.fanned import FannedOutStore
-from tests.store.s3_server import S3Server, s3_server
 from tusserver.store.base import (
     ConcatenatingStore,
     InspectingStore,
@@ -59,13 +58,6 @@ S3_STORES: dict[str, dict[str, Any]] = {
         "checksum": PartChecksum.MD5,
     },
 }
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running S3 service, shared by the tests of this process."""
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture

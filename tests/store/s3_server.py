@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,19 @@ class S3Server:
             secret_key=SECRET_KEY,
             **changes,
         )
+
+    def settings(self, prefix: str) -> dict[str, Any]:
+        """For a tusserver that has this prefix to itself; it needs the keys, too."""
+        return {
+            "store": f"s3://{BUCKET}/{prefix}",
+            "s3_endpoint": self.endpoint,
+            "s3_preset": "seaweedfs",
+            "s3_flush": timedelta(seconds=0.05),
+        }
+
+    def publish_keys(self) -> None:
+        """Gives all servers of this process, and those that it starts, the keys."""
+        os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
 
 
 @contextmanager

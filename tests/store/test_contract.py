@@ -111,6 +111,20 @@ async def test_an_empty_body_changes_nothing(store: FullStore) -> None:
     assert appended == Appended(before, Outcome.COMPLETE)
 
 
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256)) * 24_000], ids=len)
+@pytest.mark.parametrize("checksum", [None, Checksum("sha1", hashlib.sha1(b"").digest())])
+async def test_an_empty_body_does_not_change_what_is_finished(
+    store: FullStore, data: bytes, checksum: Checksum | None
+) -> None:
+    await store.create(an_upload(length=len(data)))
+    if data:
+        await append(store, an_upload(), ScriptedBody(data))
+    before = await store.get("a" * 32)
+    appended = await append(store, an_upload(), ScriptedBody(), Append(limit=0, checksum=checksum))
+    assert appended == Appended(before, Outcome.COMPLETE)
+    assert await content(store, await store.open("a" * 32)) == data
+
+
 @pytest.mark.parametrize("outcome", INTERRUPTIONS, ids=lambda outcome: outcome.name)
 async def test_what_arrived_before_a_break_stays(store: FullStore, outcome: Outcome) -> None:
     await store.create(an_upload())

@@ -23,7 +23,8 @@ from tusserver.protocol.errors import TusError, UploadNotFound
 from tusserver.protocol.termination import Terminate
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.protocol.urls import is_upload_id
-from tusserver.store.base import Finding, InspectingStore, StoreUnusable
+from tusserver.settings import SettingsError
+from tusserver.store.base import Finding, InspectingStore, RemoteStore, StoreUnusable
 from tusserver.sweeper import Sweeper, SweepReport, SweepTotals
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ async def _opened(settings: Settings, *, only_looks: bool) -> AsyncIterator[Uplo
     uploads = build_uploads(settings, finishes=False)
     if not only_looks:
         await uploads.start()
+    elif isinstance(uploads.store, RemoteStore):
+        await uploads.store.connect()
     try:
         yield uploads
     finally:
@@ -62,10 +65,10 @@ def _run(
             return await work(uploads)
 
     try:
-        if not settings.upload_dir.is_dir():
+        if not settings.is_in_bucket and not settings.upload_dir.is_dir():
             raise click.ClickException(f"there is no directory {settings.upload_dir}")
         return asyncio.run(run())
-    except (StoreUnusable, LockerUnusable) as error:
+    except (SettingsError, StoreUnusable, LockerUnusable) as error:
         raise click.ClickException(str(error)) from error
     except TusError as error:
         raise click.ClickException(_reason(error)) from error
@@ -196,7 +199,8 @@ def verify(*, as_json: bool, dry_run: bool, **values: Any) -> int:
     """
 
     async def work(uploads: Uploads) -> int:
-        assert isinstance(uploads.store, InspectingStore)
+        if not isinstance(uploads.store, InspectingStore):
+            raise click.ClickException("only uploads in a directory can be verified")
         count = left = 0
         with _progress("findings") as show_count:
             async for finding in uploads.store.findings():

@@ -24,7 +24,10 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 _NUMERIC = ("size", "duration")
 _WRITTEN = (str, int, float, list)
-_STORE = ("upload_dir", "sync", "lock", "file_perms", "dir_perms")
+_STORE = (
+    "upload_dir", "store", "sync", "lock", "file_perms", "dir_perms", "s3_endpoint", "s3_region",
+    "s3_preset", "s3_checksum", "s3_part_size", "s3_memory",
+)  # fmt: skip
 """The settings of commands that work on a store; they need not know the others."""
 _KINDS = {item.name: item.metadata["kind"] for item in fields(Settings)}
 _WANTED = {
@@ -44,9 +47,13 @@ class _Kind(_ParamType):
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self.name = {"size": "size", "duration": "time", "mode": "octal", "list": "a,b,…"}.get(
-            kind, kind
-        )
+        self.name = {
+            "size": "size",
+            "duration": "time",
+            "mode": "octal",
+            "list": "a,b,…",
+            "store": "url",
+        }.get(kind, kind)
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None

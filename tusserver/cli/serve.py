@@ -57,7 +57,7 @@ def serve(*, check_config: bool, **values: Any) -> int:
     app = _build(settings, access)
     _check_tls(settings)
     if check_config:
-        click.echo(f"The settings are good. Uploads go to {settings.upload_dir.resolve()}")
+        click.echo(f"The settings are good. Uploads go to {_place(settings)}")
         return 0
     listener = _listen(settings)
     unix = settings.unix_sock
@@ -142,19 +142,28 @@ def _serve(
     raise click.UsageError("several workers need a system that can fork; use one")
 
 
+def _place(settings: Settings) -> str:
+    """Where uploads are kept, for a person."""
+    if not settings.is_in_bucket:
+        return str(settings.upload_dir.resolve())
+    return f"{settings.store} at {settings.s3_endpoint or 'AWS'}"
+
+
 def _announce(settings: Settings, listener: socket) -> None:
     address = sockets.address_of(listener, is_tls=settings.tls_certificate is not None)
     from tusserver.compose import build_uploads
 
     capabilities = build_uploads(settings).capabilities.with_trailers()
-    limit = "no limit" if settings.max_size is None else f"up to {settings.max_size} bytes"
+    longest = settings.longest_upload
+    limit = "no limit" if longest is None else f"up to {longest} bytes"
     expiry = "never expire"
     if settings.expire_after is not None:
         expiry = f"expire after {format_duration(settings.expire_after)}"
+    sync = f" (sync: {settings.sync})"
     lines = (
         f"tusserver {__version__}",
         f"  uploads at   {address}{quote(settings.base_path)}",
-        f"  stored in    {settings.upload_dir.resolve()} (sync: {settings.sync})",
+        f"  stored in    {_place(settings)}{'' if settings.is_in_bucket else sync}",
         f"  workers      {settings.workers}",
         f"  offers       tus 1.0.0: {', '.join(sorted(capabilities.extensions))}",
         f"  size         {limit}; unfinished uploads {expiry}",

@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
+from tusserver.settings.objects import MAX_OBJECT, MAX_PART, MIN_PART
 from tusserver.settings.policy import PolicySettings
 from tusserver.settings.values import (
     LONGEST,
@@ -22,6 +24,7 @@ from tusserver.settings.values import (
     parse_mode,
     parse_path,
     parse_size,
+    parse_store,
     parse_value,
 )
 
@@ -73,9 +76,12 @@ class Settings(PolicySettings):
         self._check_values()
         self._check_time_spans()
         self._check_combinations()
+        if self.is_in_bucket:
+            self._check_bucket()
 
     def _check_values(self) -> None:
         parse_lock(self.lock)
+        parse_store(self.store)
         if not self.base_path.startswith("/"):
             raise SettingsError("base-path begins with a slash, as /files/")
         if not _is_plain_path(self.base_path):
@@ -126,6 +132,21 @@ class Settings(PolicySettings):
             raise SettingsError(
                 "cors-allow-credentials needs cors-allow-origin to name the origins"
             )
+
+    def _check_bucket(self) -> None:
+        for name in ("destination_root", "quarantine_dir", "min_free_space"):
+            if getattr(self, name) is not None:
+                shown = name.replace("_", "-")
+                raise SettingsError(f"{shown} is for uploads in a directory, not with {self.store}")
+        if self.direct_io == "on":
+            raise SettingsError(f"direct-io is for uploads in a directory, not with {self.store}")
+        endpoint = urlsplit(self.s3_endpoint)
+        if self.s3_endpoint and (endpoint.scheme not in ("http", "https") or not endpoint.hostname):
+            raise SettingsError("s3-endpoint is a URL, as https://s3.example.org")
+        if not MIN_PART <= (self.s3_part_size or 0) <= MAX_PART:
+            raise SettingsError("s3-part-size is at least 5MiB and at most 5GiB")
+        if (self.max_size or 0) > MAX_OBJECT:
+            raise SettingsError("max-size is at most 5TiB, the largest object, or off")
 
 
 _MAX_PORT = 65535

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tusserver.settings.server import ServerSettings
+from tusserver.settings.objects import ObjectSettings
 from tusserver.settings.values import setting
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ STATUS = "Seeing how uploads get on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySettings(ServerSettings):
+class PolicySettings(ObjectSettings):
     """All that is off, or harmless, until it is asked for."""
 
     jwt_secret_file: Path | None = setting(

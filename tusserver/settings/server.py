@@ -38,8 +38,15 @@ class ServerSettings:
     upload_dir: Path = setting(
         "./uploads",
         STORAGE,
-        "Directory for the uploads; one of tusd's may be given.",
+        "Directory for the uploads; one of tusd's may be given. With a store elsewhere, for what "
+        "this host alone needs: its locks, and parts that wait.",
         kind="path",
+    )
+    store: str = setting(
+        "",
+        STORAGE,
+        "Keep the uploads in this bucket instead (s3://bucket or s3://bucket/prefix).",
+        kind="store",
     )
     sync: str = setting(
         "finish",

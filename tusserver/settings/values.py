@@ -21,6 +21,7 @@ _NONE = frozenset({"off", "0"})
 _LOCKS = ("auto", "file", "memory")
 _REDIS = ("redis", "rediss", "unix")
 _REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"}
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.ASCII)
 LONGEST = timedelta(days=36500)
 
 
@@ -121,6 +122,18 @@ def _is_redis(value: str) -> bool:
     return bool(parts.hostname) and number != 0 and (not database or database.isdecimal())
 
 
+def parse_store(value: str) -> str:
+    """An empty text, or the address of a bucket and what the keys in it begin with."""
+    prefix = value.removeprefix("s3://").partition("/")[2]
+    segments = prefix.removesuffix("/").split("/")
+    is_regular = not prefix or not {"", ".", ".."} & set(segments)
+    if value and not (_STORE.fullmatch(value) and is_regular and prefix.isprintable()):
+        raise SettingsError(
+            f"store: {value!r} is no bucket; write it as s3://bucket or s3://bucket/prefix"
+        )
+    return value
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "size": parse_size,
     "duration": parse_duration,
@@ -128,6 +141,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "list": parse_list,
     "path": parse_path,
     "lock": parse_lock,
+    "store": parse_store,
 }
 """How the value of a setting is made from what a user writes; other kinds stand for themselves."""
 

@@ -173,6 +173,15 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class RemoteStore(Protocol):
+    """A store behind a connection, which those need as well who only look at it."""
+
+    async def connect(self) -> None:
+        """As much of `start` as looking needs; changes nothing anywhere. Raises StoreUnusable."""
+        ...
+
+
+@runtime_checkable
 class TerminatingStore(Protocol):
     """Termination extension, and expiration: uploads can be removed."""
 

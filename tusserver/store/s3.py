@@ -40,15 +40,22 @@ class S3Store:
     """One prefix of one bucket."""
 
     def __init__(self, options: S3Options) -> None:
+        self.options = options
         self._bucket = Bucket(options)
         self._keys = Keys(options.prefix)
         self._records = S3Records(self._bucket, self._keys)
         self._ground = S3Ground(options, self._bucket, self._keys, self._records)
         self._joiner = S3Joiner(self._ground)
 
-    async def start(self) -> None:
-        """Raises StoreUnusable when the bucket cannot be reached."""
+    async def connect(self) -> None:
         await self._bucket.start()
+
+    async def start(self) -> None:
+        """Raises StoreUnusable when the bucket cannot be reached, or parts have no room to wait
+        in.
+        """
+        self._ground.prepare_spool()
+        await self.connect()
 
     async def close(self) -> None:
         await self._ground.settle()

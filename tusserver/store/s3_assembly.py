@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged
 from tusserver.protocol.grammar import parse_metadata
+from tusserver.store.base import StoreUnusable
 from tusserver.store.s3_bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
 from tusserver.store.s3_buffers import PartBuffer, PartMemory
 from tusserver.store.s3_records import Overtaken
@@ -36,6 +39,16 @@ class S3Ground:
         self.records = records
         self.memory = PartMemory(options.memory)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def prepare_spool(self) -> None:
+        """Makes the directory where parts may have to wait. Raises StoreUnusable."""
+        if self.options.spool_dir is None:
+            return
+        try:
+            os.makedirs(self.options.spool_dir, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.options.spool_dir).close()
+        except OSError as error:
+            raise StoreUnusable(f"{self.options.spool_dir}: {error.strerror}") from error
 
     def part_buffer(self, size: int, front: int = 0) -> PartBuffer:
         """Room for a part."""

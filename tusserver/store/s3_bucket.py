@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+)
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
 from tusserver.store.base import StoreUnusable
@@ -357,7 +362,9 @@ def _sentence(error: Exception) -> str:
         if code in ("404", "NoSuchBucket"):
             return "there is no such bucket; make it first"
         if code in ("403", "AccessDenied"):
-            return "the service refuses these keys"
+            return "the service refuses these keys, or the clock of this machine is wrong"
+    if isinstance(error, NoCredentialsError):
+        return "there are no keys; give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if isinstance(error, TimeoutError):
         return "the service does not answer"
     return str(error)

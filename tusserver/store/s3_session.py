@@ -289,6 +289,8 @@ class S3Session:
     async def _store_rest(self) -> None:
         if self._error is not None:
             raise self._error
+        if self._state.is_assembled:
+            return  # An empty body behind the last byte.
         gathered = 0 if self._buffer is None else self._buffer.filled - self._covered
         total = self._state.offset + gathered
         if total == self._declared().length:

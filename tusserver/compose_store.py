@@ -1,0 +1,94 @@
+"""The part of the composition root that is about where uploads are kept, and their locks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tusserver.compose_policy import build_placer
+from tusserver.lock.memory import MemoryLocker
+from tusserver.policy.kinds import SNIFF_SIZE
+from tusserver.settings import Settings, SettingsError
+from tusserver.store.calls import Placement
+from tusserver.store.direct_io import DirectIO
+from tusserver.store.file import FileStore, FileStoreOptions, Sync
+
+if TYPE_CHECKING:
+    from tusserver.lock.base import Locker
+    from tusserver.store.s3 import S3Store
+
+_A_DAY = 86400.0
+
+
+def build_store(settings: Settings) -> FileStore | S3Store:
+    """The store that these settings name. Raises SettingsError."""
+    if settings.is_in_bucket:
+        return _build_s3_store(settings)
+    return FileStore(
+        settings.upload_dir,
+        FileStoreOptions(
+            Sync(settings.sync),
+            settings.file_perms,
+            settings.dir_perms,
+            Placement(settings.file_calls),
+            DirectIO(settings.direct_io),
+            build_placer(settings),
+        ),
+    )
+
+
+def _build_s3_store(settings: Settings) -> S3Store:
+    try:
+        from tusserver.store.s3 import S3Store
+        from tusserver.store.s3_options import PartChecksum, S3Options
+        from tusserver.store.s3_parts import PartRules
+        from tusserver.store.s3_presets import preset_of
+    except ImportError as error:
+        raise SettingsError(
+            f"store: a package for S3 is missing ({error}): pip install 'tusserver[s3]'"
+        ) from None
+    preset = preset_of(settings.s3_preset, settings.s3_endpoint)
+    bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
+    checksum, flush = settings.s3_checksum, settings.s3_flush
+    assert settings.s3_part_size is not None, "the settings have been checked"
+    options = S3Options(
+        bucket,
+        prefix if not prefix or prefix.endswith("/") else f"{prefix}/",
+        endpoint=settings.s3_endpoint or None,
+        region=settings.s3_region or _region_of_environment() or preset.region,
+        path_style=preset.path_style,
+        checksum=preset.checksum if checksum == "preset" else PartChecksum(checksum),
+        rules=PartRules(usual=settings.s3_part_size, are_equal=preset.are_equal),
+        memory=settings.s3_memory or 0,
+        spool_dir=str(settings.upload_dir.absolute()),
+        flush=_A_DAY if flush is None else flush.total_seconds(),
+        keep_first=SNIFF_SIZE if settings.check_content else 0,
+    )
+    return S3Store(options)
+
+
+def _region_of_environment() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def build_locker(settings: Settings) -> Locker:
+    """The locks that these settings name. Raises SettingsError."""
+    if settings.locks_in_redis:
+        try:
+            from tusserver.lock.redis import RedisLocker
+        except ImportError as error:
+            raise SettingsError(
+                f"lock: a package for locks in Redis is missing ({error}): "
+                "pip install 'tusserver[redis]'"
+            ) from None
+        return RedisLocker(settings.lock)
+    if settings.lock == "memory" or (settings.lock == "auto" and sys.platform != "linux"):
+        if settings.workers > 1:
+            raise SettingsError("this system has no locks between processes; use one worker")
+        return MemoryLocker()
+    if sys.platform == "linux":
+        from tusserver.lock.file import FileLocker
+
+        return FileLocker(settings.upload_dir.absolute() / ".tusserver")
+    raise SettingsError("locks between processes need Linux; use --lock memory and one worker")
