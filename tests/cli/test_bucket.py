@@ -41,6 +41,13 @@ def run(settings: Settings, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*arguments, *options(settings)])
 
 
+def verify(settings: Settings, *arguments: str) -> tuple[int, str]:
+    """The exit code of `verify`, and what it tells."""
+    whole = ["verify", *arguments, *options(settings)]
+    result = CliRunner().invoke(cli, whole, standalone_mode=False)
+    return result.return_value, result.stdout
+
+
 def test_the_commands_see_the_uploads_of_a_server(tus: Tus, settings: Settings) -> None:
     finished, unfinished = tus.made(b"hello"), tus.mk(10)
     listed = [json.loads(line) for line in run(settings, "ls", "--json").stdout.splitlines()]
@@ -68,6 +75,22 @@ def test_what_has_expired_is_swept(tus: Tus, settings: Settings) -> None:
     assert (done.exit_code, "1 expired" in done.stdout) == (0, True)
     assert tus.hd(url).status in (404, 410)
     assert tus.content(finished) == b"hello"
+
+
+def test_what_a_crash_has_left_is_verified_and_mended(
+    tus: Tus, settings: Settings, s3: S3Server
+) -> None:
+    url = tus.mk(10)
+    in_order = (0, "Everything is in order.\n")
+    assert verify(settings) == in_order
+    prefix = settings["store"].removeprefix(f"s3://{BUCKET}/")
+    key = f"{prefix}/{url.rpartition('/')[2]}.part-{'0' * 16}"
+    s3.client().put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    code, told = verify(settings, "--dry-run")
+    assert (code, "in no record" in told) == (1, True)
+    code, told = verify(settings)
+    assert (code, "[mended" in told) == (0, True)
+    assert verify(settings) == in_order
 
 
 def test_a_server_says_where_its_uploads_are(settings: Settings) -> None:

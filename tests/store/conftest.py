@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.store.bucket import Dying, Prefix
 from tests.store.fanned import FannedOutStore
+from tests.store.s3_server import S3Server
 from tusserver.store.base import (
     ConcatenatingStore,
     InspectingStore,
@@ -64,6 +66,16 @@ S3_STORES: dict[str, dict[str, Any]] = {
 def s3_prefix() -> str:
     """Below it nobody else has anything."""
     return f"{secrets.token_hex(4)}/"
+
+
+@pytest.fixture
+def prefix(s3: S3Server, s3_prefix: str) -> Prefix:
+    return Prefix(s3, s3_prefix)
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> Dying:
+    return Dying(monkeypatch)
 
 
 @pytest.fixture(params=[*STORES, *S3_STORES])

@@ -24,6 +24,7 @@ from tusserver.store.s3_record import Kept, as_s3_upload, new_s3_record
 from tusserver.store.s3_records import S3Records
 from tusserver.store.s3_removal import remove, remove_bytes
 from tusserver.store.s3_session import S3Session
+from tusserver.store.s3_survey import S3Survey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.decision import Append
     from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
-    from tusserver.store.base import Body
+    from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
     from tusserver.store.s3_options import S3Options
 
 
@@ -46,6 +47,7 @@ class S3Store:
         self._records = S3Records(self._bucket, self._keys)
         self._ground = S3Ground(options, self._bucket, self._keys, self._records)
         self._joiner = S3Joiner(self._ground)
+        self._survey = S3Survey(self._ground)
 
     async def connect(self) -> None:
         await self._bucket.start()
@@ -159,3 +161,17 @@ class S3Store:
 
     async def waiting_for(self, partial_id: str) -> Sequence[str]:
         return await self._joiner.waiting_for(partial_id)
+
+    def findings(self) -> AsyncIterator[Finding]:
+        return self._survey.findings()
+
+    async def mend(self, finding: Finding) -> bool:
+        return await self._survey.inspection.mend(finding)
+
+    async def mark(self) -> Mark | None:
+        return await self._survey.mark()
+
+    def survey(
+        self, wants: Callable[[Upload], bool], known: Known | None = None
+    ) -> AsyncIterator[Surveyed]:
+        return self._survey.steps(wants, known)

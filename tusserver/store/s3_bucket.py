@@ -12,6 +12,7 @@ import base64
 import hashlib
 import zlib
 from contextlib import AsyncExitStack, contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiobotocore.config import AioConfig
@@ -78,6 +79,7 @@ class Listed(NamedTuple):
 
     key: str
     modified_at: datetime
+    size: int
 
 
 class Multipart(NamedTuple):
@@ -203,6 +205,19 @@ class Bucket:
             # One by one is one call as well, and needs no body with a checksum.
             await asyncio.gather(*(self._call("delete_object", Key=key) for key in batch))
 
+    async def delete_seen(self, key: str, seen: str) -> None:
+        """Removes an object with this tag. Raises Superseded, ObjectMissing."""
+        given: dict[str, Any] = {"IfMatch": seen} if self._options.is_conditional else {}
+        await self._call("delete_object", Key=key, **given)
+
+    async def now(self) -> datetime | None:
+        """The clock of the service, to the second; None if it does not tell."""
+        answer = await self._call("head_bucket")
+        try:
+            return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        except (KeyError, ValueError):
+            return None
+
     async def begin_multipart(self, key: str, content_type: str) -> str:
         """A new multipart upload."""
         given: dict[str, Any] = {}
@@ -276,7 +291,10 @@ class Bucket:
         more: dict[str, Any] = {}
         while True:
             page = await self._call("list_objects_v2", Prefix=prefix, **more)
-            yield [Listed(item["Key"], item["LastModified"]) for item in page.get("Contents", ())]
+            yield [
+                Listed(item["Key"], item["LastModified"], item["Size"])
+                for item in page.get("Contents", ())
+            ]
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -290,10 +308,11 @@ class Bucket:
                 yield Multipart(item["Key"], item["UploadId"], item["Initiated"])
             if not page.get("IsTruncated"):
                 return
-            more = {
-                "KeyMarker": page["NextKeyMarker"],
-                "UploadIdMarker": page["NextUploadIdMarker"],
-            }
+            # As they were given: what has an order of its own gives no key.
+            markers = {name: page.get(f"Next{name}") for name in ("KeyMarker", "UploadIdMarker")}
+            more = {name: marker for name, marker in markers.items() if marker}
+            if not more:
+                raise StorageFailed("the service does not tell how its listing goes on")
 
 
 def _config(options: S3Options) -> AioConfig:

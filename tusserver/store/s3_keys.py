@@ -4,6 +4,7 @@
 <prefix><id>.info           the record
 <prefix><id>.part-<token>   bytes behind the parts
 <prefix><id>.final-<id>     a final upload waits for this partial one
+<prefix><id>.info.damaged   a record that could not be read, set aside for a person
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ import secrets
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-_ID = r"(?P<id>(?:[0-9a-f]{2}/){0,2}[0-9a-f]{28,32})"
+from tusserver.protocol.urls import is_upload_id
+
+# The same number of digits in any number of folders: so no id of ours is one of a store whose
+# prefix begins with ours.
+_ID = r"(?P<id>[0-9a-f]{32}|[0-9a-f]{2}/[0-9a-f]{30}|[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28})"
+_TOKEN = r"[0-9a-f]{16}"
 _OBJECT = re.compile(_ID)
-_OWN = re.compile(_ID + r"\.(?P<kind>part|final)-(?P<rest>.+)")
+_OWN = re.compile(_ID + rf"\.(?:(?P<part>part)-{_TOKEN}|(?P<final>final)-[^/]+)")
+_TAIL = re.compile(rf"\.part-{_TOKEN}")
 INFO = ".info"
+DAMAGED = ".damaged"
 
 
 class Named(NamedTuple):
-    """An object that belongs to an upload besides its bytes and record; `kind` is part or final."""
+    """An object that belongs to an upload besides its bytes and record: a tail, or a note."""
 
     upload_id: str
-    kind: str
+    is_tail: bool
 
 
 class Keys:
@@ -56,21 +64,29 @@ class Keys:
 
     def upload_of_info(self, key: str) -> str | None:
         """Whose record this is; None if it is none."""
-        if not key.endswith(INFO):
-            return None
-        return key.removeprefix(self.prefix).removesuffix(INFO)
+        upload_id = key.removeprefix(self.prefix).removesuffix(INFO)
+        return upload_id if key.endswith(INFO) and is_upload_id(upload_id) else None
 
     def own(self, key: str) -> Named | None:
-        """Whose object this is besides record and bytes; None if nobody but us would have chosen
-        the name is not certain.
+        """Whose object this is besides record and bytes; None unless it is of a form that nobody
+        but us would have chosen.
         """
         match = _OWN.fullmatch(key.removeprefix(self.prefix))
-        return None if match is None else Named(match["id"], match["kind"])
+        return None if match is None else Named(match["id"], match["part"] is not None)
 
     def upload_of_data(self, key: str) -> str | None:
         """Whose bytes have this key; None if it is not of the form that new uploads get."""
         match = _OBJECT.fullmatch(key.removeprefix(self.prefix))
         return None if match is None else match["id"]
+
+    def goes_with(self, upload_id: str, key: str) -> bool:
+        """Whether this object is a tail or a note of an upload."""
+        is_tail = _TAIL.fullmatch(key.removeprefix(self.data(upload_id))) is not None
+        return is_tail or key.startswith(self.waiting(upload_id))
+
+    def set_aside(self, upload_id: str) -> str:
+        """A record that could not be read."""
+        return self.info(upload_id) + DAMAGED
 
 
 def new_token() -> str:

@@ -27,6 +27,7 @@ class S3Options:
     itself; what does not fit goes through files without a name in `spool_dir` (None: where the
     system has them). At most `sending` parts of one body are on their way. Bytes of a slow client
     are stored every `flush` seconds. `keep_first` first bytes of an unfinished upload can be read.
+    Bytes that seem to be ours and have no record at all are left alone for `grace` seconds.
     """
 
     bucket: str
@@ -44,6 +45,7 @@ class S3Options:
     sending: int = 3
     flush: float = 10.0
     keep_first: int = 0
+    grace: float = 86400.0
     connections: int = 64
     deadline: float = 30.0
     """For one call that moves no part."""

@@ -126,12 +126,17 @@ def new_s3_record(upload: Upload, bucket: str, key: str, info_key: str) -> S3Rec
     return S3Record(**{**values, "tusserver": additions, "storage": storage})
 
 
-def decode_s3(content: bytes) -> S3Record:
-    """The record in this object. Raises UploadDamaged when it is none."""
+def decode_s3(content: bytes, upload_id: str) -> S3Record:
+    """The record in the object of this upload. Raises UploadDamaged when it is none, or that of
+    another one: it would name bytes that are not of this upload.
+    """
     try:
-        return _DECODER.decode(content)
+        record = _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UploadDamaged from error
+    if record.upload_id != upload_id:
+        raise UploadDamaged
+    return record
 
 
 def changed(record: S3Record, state: S3State, **changes: object) -> S3Record:

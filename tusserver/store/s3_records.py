@@ -42,7 +42,7 @@ class S3Records:
             data, etag = await self._bucket.get(self._keys.info(upload_id))
         except ObjectMissing:
             raise UploadNotFound from None
-        kept = Kept(decode_s3(data), data, etag)
+        kept = Kept(decode_s3(data, upload_id), data, etag)
         if kept.state.is_removed and not is_removed:
             raise UploadNotFound
         return kept

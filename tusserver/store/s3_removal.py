@@ -25,15 +25,14 @@ async def finish_removal(ground: S3Ground, kept: Kept) -> None:
     """Removes all that belongs to an upload whose record says that it is being removed."""
     record = kept.record
     await remove_bytes(ground, record.upload_id, kept.state)
-    keys = ground.keys
-    notes = [
-        listed.key
-        async for page in ground.bucket.pages(keys.waiting(record.upload_id))
-        for listed in page
-    ]
-    notes += [keys.waiting(partial, record.upload_id) for partial in record.partial_uploads or ()]
+    keys, upload_id = ground.keys, record.upload_id
+    async for page in ground.bucket.pages(f"{keys.data(upload_id)}."):
+        # Also tails that nobody could record.
+        mine = [listed.key for listed in page if keys.goes_with(upload_id, listed.key)]
+        await ground.bucket.delete(*mine)
+    notes = [keys.waiting(partial, upload_id) for partial in record.partial_uploads or ()]
     await ground.bucket.delete(*dict.fromkeys(notes))
-    await ground.records.remove(record.upload_id)
+    await ground.records.remove(upload_id)
 
 
 async def remove_bytes(ground: S3Ground, upload_id: str, state: S3State) -> None:
