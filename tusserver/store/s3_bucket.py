@@ -29,6 +29,7 @@ from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavail
 from tusserver.store.base import StoreUnusable
 from tusserver.store.s3_options import PartChecksum
 from tusserver.store.s3_record import Part
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 4
 _READ_SIZE = 512 * 1024
-_DELETED_AT_ONCE = 1000
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
 _PASSING = {
     "SlowDown",
@@ -200,10 +200,8 @@ class Bucket:
 
     async def delete(self, *keys: str) -> None:
         """Removes these objects, those that are there."""
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            batch = keys[start : start + _DELETED_AT_ONCE]
-            # One by one is one call as well, and needs no body with a checksum.
-            await asyncio.gather(*(self._call("delete_object", Key=key) for key in batch))
+        # One by one needs no body with a checksum, and is mostly one call as well.
+        await together(self._call("delete_object", Key=key) for key in keys)
 
     async def delete_seen(self, key: str, seen: str) -> None:
         """Removes an object with this tag. Raises Superseded, ObjectMissing."""
