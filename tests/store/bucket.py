@@ -47,8 +47,10 @@ class Prefix:
             await store.close()
 
     def objects(self) -> list[str]:
-        answer = self.server.client().list_objects_v2(Bucket=BUCKET, Prefix=self.prefix)
-        return [item["Key"].removeprefix(self.prefix) for item in answer.get("Contents", ())]
+        listing = self.server.client().get_paginator("list_objects_v2")
+        pages = listing.paginate(Bucket=BUCKET, Prefix=self.prefix)
+        found = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return [key.removeprefix(self.prefix) for key in found]
 
     def multiparts(self) -> int:
         answer = self.server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=self.prefix)

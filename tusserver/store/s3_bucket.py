@@ -29,7 +29,7 @@ from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavail
 from tusserver.store.base import StoreUnusable
 from tusserver.store.s3_options import PartChecksum
 from tusserver.store.s3_record import Part
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
