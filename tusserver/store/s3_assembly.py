@@ -86,10 +86,10 @@ class S3Ground:
             part.fill_front(data, position)
             position += len(data)
 
-    async def begin_multipart(self, kept: Kept, state: S3State) -> Kept:
+    async def begin_multipart(self, kept: Kept, state: S3State, *, is_joined: bool = False) -> Kept:
         """Records this state with a new multipart upload. Raises as `S3Records.replace` does."""
-        key = self.keys.data(kept.record.upload_id)
-        multipart = await self.bucket.begin_multipart(key, content_type(kept.record))
+        key, media_type = self.keys.data(kept.record.upload_id), content_type(kept.record)
+        multipart = await self.bucket.begin_multipart(key, media_type, is_joined=is_joined)
         try:
             return await self.records.replace(kept, replace(state, multipart=multipart))
         except Overtaken:

@@ -183,9 +183,11 @@ class Bucket:
         )
         return str(answer["ETag"])
 
-    async def _prepared(self, data: bytes | Span) -> tuple[Any, dict[str, str], str]:
+    async def _prepared(
+        self, data: bytes | Span, kind: PartChecksum | None = None
+    ) -> tuple[Any, dict[str, str], str]:
         """The body, the fields that prove it, and its CRC-32 as it is sent."""
-        kind = self._options.checksum
+        kind = kind or self._options.checksum
         if kind is PartChecksum.NONE:
             return data, {}, ""
         update, digest = _running(kind)
@@ -216,19 +218,25 @@ class Bucket:
         except (KeyError, ValueError):
             return None
 
-    async def begin_multipart(self, key: str, content_type: str) -> str:
-        """A new multipart upload."""
+    async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
+        """A new multipart upload; of parts that are copied from other objects if it `is_joined`."""
         given: dict[str, Any] = {}
-        if self._options.checksum is PartChecksum.CRC32:
+        # Not every service says the checksum of a range that it has copied; some say another.
+        if self._options.checksum is PartChecksum.CRC32 and not is_joined:
             given["ChecksumAlgorithm"] = "CRC32"
         answer = await self._call(
             "create_multipart_upload", Key=key, ContentType=content_type, **given
         )
         return str(answer["UploadId"])
 
-    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
-        """Raises MultipartMissing."""
-        body, checksum, crc32 = await self._prepared(part)
+    async def put_part(
+        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+    ) -> Part:
+        """Sends a part, to a multipart upload that is joined if it `is_joined`. Raises
+        MultipartMissing.
+        """
+        is_plain = is_joined and self._options.checksum is PartChecksum.CRC32
+        body, checksum, crc32 = await self._prepared(part, PartChecksum.MD5 if is_plain else None)
         answer = await self._call(
             "upload_part",
             self._options.part_deadline,
@@ -257,8 +265,7 @@ class Bucket:
             CopySource={"Bucket": self._name, "Key": source},
             CopySourceRange=f"bytes={start}-{end - 1}",
         )
-        result = answer["CopyPartResult"]
-        return Part(number, end - start, result["ETag"], result.get("ChecksumCRC32", ""))
+        return Part(number, end - start, answer["CopyPartResult"]["ETag"])
 
     async def complete(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
         """Puts the parts together. Raises MultipartMissing (also if it had been done before),
