@@ -367,7 +367,7 @@ def _meaning(error: ClientError) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ("NoSuchUpload",):
         return MultipartMissing()
-    if code in ("NoSuchKey", "404", "NotFound"):
+    if code in ("NoSuchKey", "404", "NotFound", "KeyTooLongError"):
         return ObjectMissing()
     if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
         return Superseded()
