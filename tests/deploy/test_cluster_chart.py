@@ -23,6 +23,9 @@ from tests.servers import ProcessServer
 from tests.store.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from tusserver.settings import NAMES, parse_duration, parse_size
 
+# The first test may have to build Helm.
+pytestmark = pytest.mark.timeout(900)
+
 CHART = CLUSTER / "helm" / "tusserver"
 DOCKERFILE = CLUSTER.parent / "Dockerfile"
 HELM, HELM_VERSION = "helm.sh/helm/v3/cmd/helm", "v3.19.0"

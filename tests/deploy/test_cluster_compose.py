@@ -29,6 +29,11 @@ from tests.tus import eventually
 from tusserver.settings import NAMES as SETTINGS
 from tusserver.settings import Settings, parse_duration, parse_size
 
+# The first test may have to build the reader of compose.yaml.
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = CLUSTER.parents[1]
+MANUAL = ROOT / "docs" / "cluster.md"
 OTHER_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
@@ -57,6 +62,29 @@ def test_nothing_starts_without_a_secret_of_ones_own(missing: str) -> None:
     done = read_project(CLUSTER / "compose.yaml", {**SECRETS, missing: example[missing]})
     assert done.returncode == 1
     assert f"required variable {missing} is missing a value: see docs/cluster.md" in done.stderr
+
+
+def test_the_first_command_of_the_manual_makes_the_secrets(tmp_path: Path) -> None:
+    found = re.search(r"^\(umask .*\)$", MANUAL.read_text(), re.MULTILINE)
+    assert found is not None
+    file = tmp_path / ".env"
+    assert found[0].count("deploy/cluster/.env") == 1
+    subprocess.run(found[0].replace("deploy/cluster/.env", str(file)), shell=True, check=True)
+    assert file.stat().st_mode & 0o777 == 0o600
+    made = dict(line.split("=") for line in file.read_text().splitlines())
+    assert made.keys() == SECRETS.keys()
+    assert all(re.fullmatch("[0-9a-f]{32}", value) for value in made.values())
+    assert read_project(CLUSTER / "compose.yaml", made).returncode == 0
+
+
+def test_the_tests_that_the_manual_names_are_there() -> None:
+    manual = MANUAL.read_text()
+    named = set(re.findall(r"`(test_[a-z0-9_]+)(?:\[[a-z]+\])?`", manual))
+    assert len(named) > 20
+    # Each is in one of the files that are named, too.
+    files = {Path(file) for file in re.findall(r"`(tests/[a-z0-9_/]+\.py)`", manual)}
+    text = "".join((ROOT / file).read_text() for file in files)
+    assert {name for name in named if f"def {name}(" not in text} == set()
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -277,6 +305,6 @@ def test_a_bucket_that_cannot_be_made_is_told_and_not_waited_for(
 ) -> None:
     service = services["bucket"]
     wrong = {**service, "environment": {**service["environment"], "AWS_SECRET_ACCESS_KEY": "no"}}
-    # It would wait for longer than any test may.
+    # What is no passing trouble is not tried again.
     done = make_bucket(wrong, parts[1])
     assert (done.returncode, "bucket uploads:" in done.stderr) == (1, True)

@@ -19,6 +19,9 @@ from tests.servers import ProcessServer
 from tests.tus import Tus, eventually, patch_headers
 from tests.wire import Answer, ConnectionEnded, head
 
+# The first test may have to build the reader of compose.yaml.
+pytestmark = pytest.mark.timeout(900)
+
 MIB = 2**20
 DATA = random.Random(3).randbytes(24 * MIB)
 
@@ -282,11 +285,17 @@ def test_an_upload_outlives_nginx(site: Cluster) -> None:
 
 def test_an_upload_outlives_the_service_of_the_bucket(site: Cluster) -> None:
     url = site.tus.mk(len(DATA))
-    assert site.tus.pa(url, 0, DATA[: 10 * MIB]).status == 204
-    site.s3.kill()
-    assert_asked_to_come_again(site.tus.hd(url), 423)
-    assert_asked_to_come_again(site.tus.pa(url, 10 * MIB, DATA[10 * MIB :]), 423)
+    with site.tus.begin_patch(url, 0, len(DATA)) as wire:
+        wire.send(DATA[: 10 * MIB])
+        eventually(lambda: site.tus.off(url) > 8 * MIB)
+        site.s3.kill()
+        with suppress(OSError):
+            wire.send(DATA[10 * MIB :])
+        assert_asked_to_come_again(wire.answer("PATCH"), 423)
+    # By the node, not by nginx, whose patience is greater.
+    assert site.tus.hd(url)["Tus-Resumable"] == "1.0.0"
     site.s3.start()
+    assert site.tus.off(url) > 8 * MIB
     go_on(site.tus, url, DATA)
 
 
@@ -296,4 +305,38 @@ def test_a_redis_that_was_restarted_holds_requests_up_for_some_seconds(site: Clu
     assert_asked_to_come_again(site.tus.pa(url, 0, b"hello"), 423)
     assert site.tus.off(url) == 0
     site.redis.start()
+    go_on(site.tus, url, b"helloworld")
+
+
+def test_a_full_redis_gives_out_no_locks_and_keeps_those_that_are_held(site: Cluster) -> None:
+    url, other = site.tus.mk(10), site.tus.mk(5)
+    with site.tus.begin_patch(url, 0, 10) as wire, site.redis.client() as client:
+        wire.send(b"hello")
+        eventually(lambda: site.tus.off(url) == 5)
+        client.config_set("maxmemory", "1mb")
+        try:
+            assert_asked_to_come_again(site.tus.pa(other, 0, b"hello"), 423)
+            assert site.tus.off(other) == 0
+            # For longer than a lock is given, which is renewed all the same.
+            for _ in range(5):
+                time.sleep(1)
+                wire.send(b"w")
+            assert wire.answer("PATCH").status == 204
+        finally:
+            client.config_set("maxmemory", "0")
+    go_on(site.tus, other, b"hello")
+
+
+def test_a_frozen_redis_ends_requests_before_their_locks_run_out(site: Cluster) -> None:
+    url = site.tus.mk(10)
+    with site.tus.begin_patch(url, 0, 10) as wire:
+        wire.send(b"hello")
+        eventually(lambda: site.tus.off(url) == 5)
+        site.redis.pause()
+        try:
+            answer = wire.answer("PATCH")
+            assert_asked_to_come_again(answer, 423)
+            assert site.tus.off(url) == 5
+        finally:
+            site.redis.go_on()
     go_on(site.tus, url, b"helloworld")
