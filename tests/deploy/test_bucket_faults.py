@@ -1,5 +1,5 @@
-"""What clients see of a bucket that is there and does not take their bytes: a real S3 service behind
-a real nginx that refuses in its place.
+"""What clients see of a bucket that is there and does not take their bytes: a real S3 service
+behind a real nginx that refuses in its place.
 """
 
 from __future__ import annotations
