@@ -190,7 +190,6 @@ def cluster(directory: Path) -> Iterator[Cluster]:
             lock=redis.address,
             trusted_proxies="127.0.0.1",
             s3_flush="0.1s",
-            network_timeout="3s",
             location="url",
         )
         nodes = [
