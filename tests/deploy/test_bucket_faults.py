@@ -130,6 +130,8 @@ def test_a_bucket_that_takes_nothing_keeps_what_it_has(
     with tus.begin_patch(url, 0, len(DATA)) as wire:
         wire.send(DATA[: 10 * MIB])
         eventually(lambda: tus.off(url) > 8 * MIB)
+        # Parts and then the record are tried four times, with growing pauses.
+        wire.socket.settimeout(60)
         gate.refuse()
         with suppress(OSError):
             wire.send(DATA[10 * MIB :])

@@ -274,6 +274,8 @@ def test_an_upload_outlives_the_service_of_the_bucket(site: Cluster) -> None:
     with site.tus.begin_patch(url, 0, len(DATA)) as wire:
         wire.send(DATA[: 10 * MIB])
         eventually(lambda: site.tus.off(url) > 8 * MIB)
+        # Parts and then the record are tried four times, with growing pauses.
+        wire.socket.settimeout(60)
         site.s3.kill()
         with suppress(OSError):
             wire.send(DATA[10 * MIB :])
