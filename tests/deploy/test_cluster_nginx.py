@@ -283,6 +283,8 @@ def test_an_upload_outlives_the_service_of_the_bucket(site: Cluster) -> None:
     # By the node, not by nginx, whose patience is greater.
     assert site.tus.hd(url)["Tus-Resumable"] == "1.0.0"
     site.s3.start()
+    # It takes connections before it has found its own parts.
+    eventually(lambda: site.tus.hd(url).status == 200, within=30)
     assert site.tus.off(url) > 8 * MIB
     go_on(site.tus, url, DATA)
 
