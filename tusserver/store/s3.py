@@ -8,16 +8,17 @@ s3_joining one upload of several, s3_removal removes all, s3_survey finds what c
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from tusserver.protocol.decision import Outcome, Trailer
-from tusserver.protocol.errors import StorageFailed, UploadNotFound
+from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
 from tusserver.store.base import Appended
+from tusserver.store.bucket import ObjectMissing, PartsRefused
 from tusserver.store.s3_assembly import S3Ground, assembled
-from tusserver.store.s3_bucket import Bucket, ObjectMissing
 from tusserver.store.s3_joining import S3Joiner
 from tusserver.store.s3_keys import Keys
 from tusserver.store.s3_record import Kept, as_s3_upload, new_s3_record
@@ -34,15 +35,17 @@ if TYPE_CHECKING:
     from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
-    from tusserver.store.s3_options import S3Options
+    from tusserver.store.bucket import Bucket
+    from tusserver.store.s3_options import ObjectOptions
+    from tusserver.store.s3_record import S3State
 
 
 class S3Store:
     """One prefix of one bucket."""
 
-    def __init__(self, options: S3Options) -> None:
+    def __init__(self, bucket: Bucket, options: ObjectOptions) -> None:
         self.options = options
-        self._bucket = Bucket(options)
+        self._bucket = bucket
         self._keys = Keys(options.prefix)
         self._records = S3Records(self._bucket, self._keys)
         self._ground = S3Ground(options, self._bucket, self._keys, self._records)
@@ -64,9 +67,8 @@ class S3Store:
         await self._bucket.close()
 
     async def create(self, upload: Upload) -> Upload:
-        data, info = self._keys.data(upload.upload_id), self._keys.info(upload.upload_id)
-        record = new_s3_record(upload, self._ground.options.bucket, data, info)
-        kept = await self._records.add(record)
+        storage = self._bucket.storage(self._keys.data(upload.upload_id))
+        kept = await self._records.add(new_s3_record(upload, storage))
         if upload.is_complete and not isinstance(upload.concat, Final):
             kept = await self._put_empty(kept)
         return as_s3_upload(upload.upload_id, kept)
@@ -87,7 +89,21 @@ class S3Store:
         kept = await self._records.load(upload_id)
         if kept.state.is_whole:
             kept = await self._ground.assemble(kept)
+        elif kept.state.parts:
+            await self._check_parts(kept.record.upload_id, kept.state)
         return as_s3_upload(upload_id, kept)
+
+    async def _check_parts(self, upload_id: str, state: S3State) -> None:
+        """After a long rest: better now than with the last byte. Raises UploadDamaged."""
+        keeping = self._bucket.keeps_parts
+        if keeping is None or state.modified_at is None:
+            return
+        if datetime.now(UTC) - state.modified_at < keeping:
+            return
+        try:
+            await self._bucket.check_parts(self._keys.data(upload_id), state.multipart, state.parts)
+        except PartsRefused:
+            raise UploadDamaged("the service has not kept the bytes for so long") from None
 
     async def append(
         self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]

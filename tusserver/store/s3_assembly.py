@@ -13,16 +13,16 @@ from msgspec.structs import replace
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged
 from tusserver.protocol.grammar import parse_metadata
 from tusserver.store.base import StoreUnusable
-from tusserver.store.s3_bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
+from tusserver.store.bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
 from tusserver.store.s3_buffers import PartBuffer, PartMemory
 from tusserver.store.s3_records import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from tusserver.store.s3_bucket import Bucket
+    from tusserver.store.bucket import Bucket
     from tusserver.store.s3_keys import Keys
-    from tusserver.store.s3_options import S3Options
+    from tusserver.store.s3_options import ObjectOptions
     from tusserver.store.s3_record import Kept, S3Record, S3State, Tail
     from tusserver.store.s3_records import S3Records
 
@@ -32,7 +32,9 @@ _LONGEST_TYPE = 255
 class S3Ground:
     """What everybody needs who works on uploads in one bucket."""
 
-    def __init__(self, options: S3Options, bucket: Bucket, keys: Keys, records: S3Records) -> None:
+    def __init__(
+        self, options: ObjectOptions, bucket: Bucket, keys: Keys, records: S3Records
+    ) -> None:
         self.options = options
         self.bucket = bucket
         self.keys = keys
@@ -107,9 +109,15 @@ class S3Ground:
         try:
             await self.bucket.put(key, part.span(), is_new=True, content_type=content_type(record))
         except Superseded:
-            # No part can be empty, but what is empty is the same whoever has written it.
-            return not part.filled and await self.bucket.size(key) == 0
+            # What is empty is the same whoever has written it.
+            return not part.filled and await self._is_empty(key)
         return True
+
+    async def _is_empty(self, key: str) -> bool:
+        try:
+            return await self.bucket.size(key) == 0
+        except ObjectMissing:
+            return False
 
     async def assemble(self, kept: Kept) -> Kept:
         """Puts together an upload whose record says that it is whole; may be called again after a
@@ -120,11 +128,11 @@ class S3Ground:
         record, state = kept.record, kept.state
         key, length = self.keys.data(record.upload_id), record.size
         try:
-            await self.bucket.complete(key, state.multipart, state.parts)
+            await self.bucket.complete(key, state.multipart, state.parts, content_type(record))
         except (MultipartMissing, ObjectMissing):
             pass  # It may have been done before.
         except PartsRefused as error:
-            raise StorageFailed("the service does not have all parts any more") from error
+            raise UploadDamaged("the service does not have all parts any more") from error
         try:
             size = await self.bucket.size(key)
         except ObjectMissing:

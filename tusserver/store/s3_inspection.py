@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding
-from tusserver.store.s3_bucket import ObjectMissing, Superseded
+from tusserver.store.bucket import ObjectMissing, Superseded
 from tusserver.store.s3_record import as_s3_upload, decode_s3
 from tusserver.store.s3_removal import finish_removal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.protocol.upload import Upload
+    from tusserver.store.bucket import Multipart
     from tusserver.store.s3_assembly import S3Ground
     from tusserver.store.s3_listing import Group
     from tusserver.store.s3_record import Kept
@@ -155,11 +156,7 @@ class S3Inspection:
                 kept = await self._load(upload_id)
             except TusError:
                 continue
-            if kept is None:
-                is_stray = oldest is not None and multipart.initiated_at < oldest
-            else:
-                is_stray = kept.state.multipart != multipart.multipart
-            if is_stray:
+            if _is_stray(multipart, kept, oldest):
                 yield _Kind.STRAY.finding(upload_id)
 
     async def _load(self, upload_id: str) -> Kept | None:
@@ -212,14 +209,12 @@ class S3Inspection:
 
     async def _strays_at(
         self, upload_id: str, kept: Kept | None, oldest: datetime | None
-    ) -> list[str]:
+    ) -> list[str | None]:
         key = self._keys.data(upload_id)
-        named = "" if kept is None else kept.state.multipart
         return [
             multipart.multipart
             async for multipart in self._bucket.multiparts(key)
-            if multipart.key == key and multipart.multipart != named
-            if kept is not None or (oldest is not None and multipart.initiated_at < oldest)
+            if multipart.key == key and _is_stray(multipart, kept, oldest)
         ]
 
     async def _stale(self, notes: Iterable[str]) -> list[str]:
@@ -291,6 +286,15 @@ class S3Inspection:
         except (Superseded, ObjectMissing):
             return False
         return True
+
+
+def _is_stray(multipart: Multipart, kept: Kept | None, oldest: datetime | None) -> bool:
+    """Whether the record does not name it, or there is none and it is old."""
+    if kept is None:
+        return oldest is not None and multipart.initiated_at < oldest
+    if multipart.multipart is None:
+        return not kept.state.multipart
+    return kept.state.multipart != multipart.multipart
 
 
 def _has_object(kept: Kept) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, UploadNotFound
+from tusserver.store.bucket import MultipartMissing, ObjectMissing
 from tusserver.store.s3_assembly import assembled
-from tusserver.store.s3_bucket import MultipartMissing, ObjectMissing
 from tusserver.store.s3_parts import NoPartsLeft, plan_join
 from tusserver.store.s3_record import as_s3_upload
 
@@ -128,7 +128,7 @@ class S3Joiner:
     ) -> Part:
         bucket, key = self._ground.bucket, self._ground.keys.data(kept.record.upload_id)
         multipart = kept.state.multipart
-        if len(slices) == 1:
+        if len(slices) == 1 and self._ground.options.rules.are_copied:
             source, start, end = slices[0]
             return await bucket.copy_part(key, multipart, number, sources[source], start, end)
         part = self._ground.part_buffer(sum(piece.size for piece in slices))

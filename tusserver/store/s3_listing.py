@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from datetime import datetime
 
-    from tusserver.store.s3_bucket import Bucket, Listed
+    from tusserver.store.bucket import Bucket, Listed
     from tusserver.store.s3_keys import Keys
 
 

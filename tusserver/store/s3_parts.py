@@ -30,7 +30,8 @@ _COPY = 512 * MIB
 @dataclass(frozen=True, slots=True)
 class PartRules:
     """The sizes of parts, in bytes: the usual one, and what the service allows. With `are_equal`
-    all parts but the last of an upload have the same size.
+    all parts but the last of an upload have the same size. `are_copied`: the service can make a
+    part of another object by itself.
     """
 
     usual: int = 8 * MIB
@@ -38,6 +39,7 @@ class PartRules:
     most: int = MAX_PART
     count: int = MAX_PARTS
     are_equal: bool = False
+    are_copied: bool = True
 
 
 def part_size(rules: PartRules, stored: int, length: int | None, used: int) -> int:
@@ -83,11 +85,11 @@ def plan_join(sizes: Sequence[int], rules: PartRules) -> list[tuple[Slice, ...]]
     """The parts that sources of these sizes are joined in, each made of the slices that follow one
     another in it: one slice can be copied inside the service, several have to be read and sent.
 
-    Nothing is sent that can be copied: at the most so much that what is left of a source before it
-    is filled up to the smallest part.
+    Nothing is sent that could be copied: at the most so much that what is left of a source before
+    it is filled up to the smallest part.
     """
     total = sum(sizes)
-    if rules.are_equal:
+    if rules.are_equal or not rules.are_copied:
         size = part_size(rules, 0, total, 0)
         return list(_filled(_slices(sizes), size, size))
     most = min(max(_COPY, _divided(total, rules.count // 4)), rules.most)

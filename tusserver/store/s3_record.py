@@ -88,9 +88,10 @@ class S3Additions(Additions, omit_defaults=True):
 
 
 class S3Storage(Storage, rename="pascal", omit_defaults=True):
-    """Where tusd keeps bytes and record."""
+    """Where tusd keeps bytes and record: in a bucket of S3, or a container of Azure."""
 
     bucket: str = ""
+    container: str = ""
     key: str = ""
 
 
@@ -117,12 +118,11 @@ class Kept(NamedTuple):
         return self.record.state
 
 
-def new_s3_record(upload: Upload, bucket: str, key: str, info_key: str) -> S3Record:
+def new_s3_record(upload: Upload, storage: S3Storage) -> S3Record:
     """The record of an upload that is being created."""
-    record = new_record(upload, key, info_key, None)
+    record = new_record(upload, "", "", None)
     values = {name: getattr(record, name) for name in Record.__struct_fields__}
     additions = S3Additions(**asdict(record.tusserver), s3=S3State(modified_at=upload.modified_at))
-    storage = S3Storage(type="s3store", bucket=bucket, key=key)
     return S3Record(**{**values, "tusserver": additions, "storage": storage})
 
 

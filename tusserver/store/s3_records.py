@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageUnavailable, UploadNotFound
-from tusserver.store.s3_bucket import ObjectMissing, Superseded
+from tusserver.store.bucket import ObjectMissing, Superseded
 from tusserver.store.s3_keys import new_token
 from tusserver.store.s3_record import Kept, S3Record, S3State, changed, decode_s3, encode_s3
 
 if TYPE_CHECKING:
-    from tusserver.store.s3_bucket import Bucket
+    from tusserver.store.bucket import Bucket
     from tusserver.store.s3_keys import Keys
 
 _JSON = "application/json"

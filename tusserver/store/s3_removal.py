@@ -36,13 +36,6 @@ async def finish_removal(ground: S3Ground, kept: Kept) -> None:
 
 
 async def remove_bytes(ground: S3Ground, upload_id: str, state: S3State) -> None:
-    """Removes the bytes of an upload, wherever they lie, and every multipart upload at its key:
-    also those whose beginning nobody could record.
-    """
-    keys, bucket = ground.keys, ground.bucket
-    key = keys.data(upload_id)
-    async for multipart in bucket.multiparts(key):
-        if multipart.key == key:
-            await bucket.abort(key, multipart.multipart)
-    tails = [keys.tail(upload_id, tail.token) for tail in state.tails]
-    await bucket.delete(key, *tails)
+    """Removes the bytes of an upload, wherever they lie."""
+    await ground.bucket.clear(ground.keys.data(upload_id))
+    await ground.bucket.delete(*(ground.keys.tail(upload_id, tail.token) for tail in state.tails))

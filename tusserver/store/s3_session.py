@@ -24,8 +24,8 @@ from tusserver.protocol.checksum import ALGORITHMS, Checksum
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import StorageFull, TusError, UploadDamaged
 from tusserver.store.base import BodyInterrupted
+from tusserver.store.bucket import MultipartMissing
 from tusserver.store.s3_assembly import assembled
-from tusserver.store.s3_bucket import MultipartMissing
 from tusserver.store.s3_keys import new_token
 from tusserver.store.s3_parts import NoPartsLeft, part_size
 from tusserver.store.s3_record import Tail
