@@ -129,7 +129,7 @@ async def test_putting_together_comes_too_late_after_a_removal(
         await store.terminate(ID)
         assert azure.waiting(prefix.prefix + ID) == []
         with pytest.raises(PartsRefused):
-            await store._bucket.complete(
+            await store.bucket.complete(
                 prefix.prefix + ID, kept.state.multipart, kept.state.parts, "text/plain"
             )
     prefix.assert_only()
@@ -147,7 +147,7 @@ async def test_putting_together_twice_changes_nothing(prefix: Prefix, dying: Dyi
         assert isinstance(kept, Kept)
         opened = await store.open(ID)
         arguments = (prefix.prefix + ID, kept.state.multipart, kept.state.parts, "text/plain")
-        await store._bucket.complete(*arguments)
+        await store.bucket.complete(*arguments)
         assert await content(store, opened) == data
     prefix.assert_only(ID)
 
@@ -331,4 +331,4 @@ async def test_a_store_that_cannot_use_its_container_does_not_start_and_tells_no
         await store.start()
     for secret in ("d3Jvbmc", KEY, "base64!"):
         assert secret not in str(caught.value)
-        assert secret not in repr(azure.bucket(**changes)._options)
+        assert secret not in repr(azure.bucket(**changes).options)

@@ -68,7 +68,7 @@ class AzureBucket:
     keeps_parts = timedelta(days=6)  # A week, by clocks that may differ.
 
     def __init__(self, options: AzureOptions) -> None:
-        self._options = options
+        self.options = options
         self._name = options.container
         self._client: ContainerClient | None = None
         self._places: OrderedDict[str, None] = OrderedDict()
@@ -79,8 +79,8 @@ class AzureBucket:
 
     async def start(self) -> None:
         try:
-            self._client = _client(self._options)
-            async with asyncio.timeout(self._options.deadline):
+            self._client = _client(self.options)
+            async with asyncio.timeout(self.options.deadline):
                 await self._date(retry_total=1)
         except (AzureError, HttpError, ValueError, TimeoutError) as error:
             await self.close()
@@ -100,7 +100,7 @@ class AzureBucket:
 
     async def _call(self, call: Awaitable[Any], deadline: float | None = None) -> Any:  # noqa: ANN401
         with _errors():
-            async with asyncio.timeout(deadline or self._options.deadline):
+            async with asyncio.timeout(deadline or self.options.deadline):
                 return await call
 
     async def now(self) -> datetime | None:
@@ -168,7 +168,7 @@ class AzureBucket:
             headers={"Content-MD5": base64.b64encode(digest).decode()},
             **{"overwrite": True, **condition},
         )
-        return str((await self._call(call, self._options.part_deadline))["etag"])
+        return str((await self._call(call, self.options.part_deadline))["etag"])
 
     async def _send(self, key: str, block: str, data: Span) -> None:
         md5 = hashlib.md5(usedforsecurity=False)
@@ -176,12 +176,12 @@ class AzureBucket:
         headers = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
         body: Any = data
         call = self._blob(key).stage_block(block, body, length=len(data), headers=headers)
-        await self._call(call, self._options.part_deadline)
+        await self._call(call, self.options.part_deadline)
 
     async def _commit(self, key: str, blocks: Sequence[str], **given: Any) -> str:
         """Makes these blocks the object; whatever else waits there is forgotten."""
         call = self._blob(key).commit_block_list([BlobBlock(block) for block in blocks], **given)
-        return str((await self._call(call, self._options.part_deadline))["etag"])
+        return str((await self._call(call, self.options.part_deadline))["etag"])
 
     async def delete(self, *keys: str) -> None:
         for start in range(0, len(keys), _DELETED_AT_ONCE):

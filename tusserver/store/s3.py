@@ -45,15 +45,15 @@ class S3Store:
 
     def __init__(self, bucket: Bucket, options: ObjectOptions) -> None:
         self.options = options
-        self._bucket = bucket
+        self.bucket = bucket
         self._keys = Keys(options.prefix)
-        self._records = S3Records(self._bucket, self._keys)
-        self._ground = S3Ground(options, self._bucket, self._keys, self._records)
+        self._records = S3Records(self.bucket, self._keys)
+        self._ground = S3Ground(options, self.bucket, self._keys, self._records)
         self._joiner = S3Joiner(self._ground)
         self._survey = S3Survey(self._ground)
 
     async def connect(self) -> None:
-        await self._bucket.start()
+        await self.bucket.start()
 
     async def start(self) -> None:
         """Raises StoreUnusable when the bucket cannot be reached, or parts have no room to wait
@@ -64,10 +64,10 @@ class S3Store:
 
     async def close(self) -> None:
         await self._ground.settle()
-        await self._bucket.close()
+        await self.bucket.close()
 
     async def create(self, upload: Upload) -> Upload:
-        storage = self._bucket.storage(self._keys.data(upload.upload_id))
+        storage = self.bucket.storage(self._keys.data(upload.upload_id))
         kept = await self._records.add(new_s3_record(upload, storage))
         if upload.is_complete and not isinstance(upload.concat, Final):
             kept = await self._put_empty(kept)
@@ -95,13 +95,13 @@ class S3Store:
 
     async def _check_parts(self, upload_id: str, state: S3State) -> None:
         """After a long rest: better now than with the last byte. Raises UploadDamaged."""
-        keeping = self._bucket.keeps_parts
+        keeping = self.bucket.keeps_parts
         if keeping is None or state.modified_at is None:
             return
         if datetime.now(UTC) - state.modified_at < keeping:
             return
         try:
-            await self._bucket.check_parts(self._keys.data(upload_id), state.multipart, state.parts)
+            await self.bucket.check_parts(self._keys.data(upload_id), state.multipart, state.parts)
         except PartsRefused:
             raise UploadDamaged("the service has not kept the bytes for so long") from None
 
@@ -133,7 +133,7 @@ class S3Store:
             yield self._first(await self._records.load(upload.upload_id), start, end)
             return
         try:
-            async for buffer in self._bucket.read(self._keys.data(upload.upload_id), start, end):
+            async for buffer in self.bucket.read(self._keys.data(upload.upload_id), start, end):
                 yield buffer
         except ObjectMissing:
             raise UploadNotFound from None
@@ -160,7 +160,7 @@ class S3Store:
         return self._ids()
 
     async def _ids(self) -> AsyncIterator[str]:
-        async for page in self._bucket.pages(self._keys.prefix):
+        async for page in self.bucket.pages(self._keys.prefix):
             for listed in page:
                 upload_id = self._keys.upload_of_info(listed.key)
                 if upload_id is not None:

@@ -62,7 +62,7 @@ class S3Bucket:
     keeps_parts = None
 
     def __init__(self, options: S3Options) -> None:
-        self._options = options
+        self.options = options
         self._name = options.bucket
         self._exit = AsyncExitStack()
         self._client: Any = None
@@ -71,7 +71,7 @@ class S3Bucket:
         return S3Storage(type="s3store", bucket=self._name, key=key)
 
     async def start(self) -> None:
-        options = self._options
+        options = self.options
         try:
             client = get_session().create_client(
                 "s3",
@@ -93,12 +93,12 @@ class S3Bucket:
 
     async def _call(self, name: str, deadline: float | None = None, **given: Any) -> Any:  # noqa: ANN401
         with _errors():
-            async with asyncio.timeout(deadline or self._options.deadline):
+            async with asyncio.timeout(deadline or self.options.deadline):
                 return await getattr(self._client, name)(Bucket=self._name, **given)
 
     async def get(self, key: str) -> Content:
         with _errors():
-            async with asyncio.timeout(self._options.deadline):
+            async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key)
                 async with answer["Body"] as body:
                     return Content(await body.read(), answer["ETag"])
@@ -106,12 +106,12 @@ class S3Bucket:
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         with _errors():
             wanted = f"bytes={start}-{end - 1}"
-            async with asyncio.timeout(self._options.deadline):
+            async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key, Range=wanted)
             async with answer["Body"] as body:
                 left = end - start
                 while left:
-                    async with asyncio.timeout(self._options.deadline):
+                    async with asyncio.timeout(self.options.deadline):
                         buffer = await body.read(min(_READ_SIZE, left))
                     if not buffer:
                         raise StorageUnavailable("the object broke off")
@@ -131,12 +131,12 @@ class S3Bucket:
         content_type: str = "application/octet-stream",
     ) -> str:
         conditions = {}
-        if self._options.is_conditional:
+        if self.options.is_conditional:
             conditions = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"} if is_new else {}
         body, checksum, _ = await self._prepared(data)
         answer = await self._call(
             "put_object",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             Body=body,
             ContentLength=len(data),
@@ -148,7 +148,7 @@ class S3Bucket:
 
     async def _prepared(self, data: bytes | Span) -> tuple[Any, dict[str, str], str]:
         """The body, the fields that prove it, and its CRC-32 as it is sent."""
-        kind = self._options.checksum
+        kind = self.options.checksum
         if kind is PartChecksum.NONE:
             return data, {}, ""
         update, digest = _running(kind)
@@ -168,7 +168,7 @@ class S3Bucket:
             await asyncio.gather(*(self._call("delete_object", Key=key) for key in batch))
 
     async def delete_seen(self, key: str, seen: str) -> None:
-        given: dict[str, Any] = {"IfMatch": seen} if self._options.is_conditional else {}
+        given: dict[str, Any] = {"IfMatch": seen} if self.options.is_conditional else {}
         await self._call("delete_object", Key=key, **given)
 
     async def clear(self, key: str) -> None:
@@ -187,7 +187,7 @@ class S3Bucket:
 
     async def begin_multipart(self, key: str, content_type: str) -> str:
         given: dict[str, Any] = {}
-        if self._options.checksum is PartChecksum.CRC32:
+        if self.options.checksum is PartChecksum.CRC32:
             given["ChecksumAlgorithm"] = "CRC32"
         answer = await self._call(
             "create_multipart_upload", Key=key, ContentType=content_type, **given
@@ -198,7 +198,7 @@ class S3Bucket:
         body, checksum, crc32 = await self._prepared(part)
         answer = await self._call(
             "upload_part",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             PartNumber=number,
@@ -213,7 +213,7 @@ class S3Bucket:
     ) -> Part:
         answer = await self._call(
             "upload_part_copy",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             PartNumber=number,
@@ -236,7 +236,7 @@ class S3Bucket:
         ]
         await self._call(
             "complete_multipart_upload",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             MultipartUpload={"Parts": named},
