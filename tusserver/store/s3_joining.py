@@ -17,7 +17,7 @@ from tusserver.store.s3_parts import NoPartsLeft, plan_join
 from tusserver.store.s3_record import as_s3_upload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.s3_assembly import S3Ground
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tusserver.store.s3_record import Kept, Part
 
 _AT_ONCE = 4
+_SMALL, _TOGETHER = 64 * 1024, 16
+"""Slices of so many bytes are read so many at a time: what takes time there is the way."""
 _NOTE = b"A final upload waits for this one."
 
 
@@ -141,9 +143,19 @@ class S3Joiner:
     async def _gather(
         self, slices: Sequence[Slice], sources: Sequence[str], part: PartBuffer
     ) -> None:
-        for source, start, end in slices:
+        for batch in _batches(slices):
+            if len(batch) > 1:
+                for data in await asyncio.gather(*(self._read(piece, sources) for piece in batch)):
+                    part.write(memoryview(data))
+                continue
+            source, start, end = batch[0]
             async for buffer in self._ground.bucket.read(sources[source], start, end):
                 part.write(memoryview(buffer))
+
+    async def _read(self, piece: Slice, sources: Sequence[str]) -> bytes:
+        source, start, end = piece
+        buffers = self._ground.bucket.read(sources[source], start, end)
+        return b"".join([buffer async for buffer in buffers])
 
     # Who waits for whom.
 
@@ -162,3 +174,18 @@ class S3Joiner:
             async for page in self._ground.bucket.pages(keys.waiting(partial_id))
             for listed in page
         ]
+
+
+def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
+    """The same slices in the same order: small ones together, each larger one alone."""
+    batch: list[Slice] = []
+    for piece in slices:
+        if batch and (piece.size > _SMALL or len(batch) == _TOGETHER):
+            yield batch
+            batch = []
+        batch.append(piece)
+        if piece.size > _SMALL:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
