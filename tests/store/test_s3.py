@@ -124,14 +124,28 @@ async def test_a_staged_body_of_many_parts_counts_only_if_it_matches(prefix: Pre
     prefix.assert_only(ID)
 
 
-async def test_large_partials_are_joined(prefix: Prefix) -> None:
-    sizes = [6 * MIB, 1000, 9 * MIB + 1, 3]
+async def test_small_bodies_do_not_use_up_the_numbers_of_parts(prefix: Prefix) -> None:
+    data, step = some(30 * MIB), 5 * MIB
+    async with prefix.store(rules=PartRules(usual=5 * MIB, count=4)) as store:
+        await store.create(an_upload(length=len(data)))
+        for at in range(0, len(data), step):
+            await append(store, an_upload(), ScriptedBody(*pieces(data[at : at + step])))
+        assert await content(store, await store.get(ID)) == data
+    prefix.assert_only(ID)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[6 * MIB, 1000, 9 * MIB + 1, 3], [5] * 18 + [70_000, 7, 9, 70_001, 3]],
+    ids=["large and small", "small"],
+)
+async def test_partials_of_any_size_are_joined(prefix: Prefix, sizes: list[int]) -> None:
     async with prefix.store() as store:
         partials, wanted = [], b""
         for index, size in enumerate(sizes):
             data = some(size, index)
             wanted += data
-            partials.append(await a_partial(store, f"{index}" * 32, data))
+            partials.append(await a_partial(store, f"{index:032x}", data))
         final = an_upload(length=None, concat=Final(tuple(each.upload_id for each in partials)))
         await store.create(final)
         joined = await store.concatenate(final, partials)

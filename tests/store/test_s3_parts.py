@@ -13,6 +13,7 @@ from tusserver.store.s3_parts import (
     MIN_PART,
     NoPartsLeft,
     PartRules,
+    least_size,
     part_size,
     plan_join,
 )
@@ -33,6 +34,19 @@ def test_an_upload_of_any_length_fits_into_the_part_numbers(
         # Many equal steps at once: it would be asked ten thousand times otherwise.
         steps = max(1, min((length - stored) // size // 2, 500))
         stored, used = stored + steps * size, used + steps
+    assert used <= MAX_PARTS
+
+
+@pytest.mark.parametrize("length", [60 * 1024 * MIB, 2 * MIB * MIB, None])
+def test_bodies_that_are_smaller_than_a_part_fit_into_the_part_numbers(length: int | None) -> None:
+    rules, body, total = PartRules(), 5 * MIB, length or 300 * 1024 * MIB
+    stored = used = tail = 0
+    while stored + tail < total:
+        tail += body
+        while tail >= (size := part_size(rules, stored, length, used)):
+            stored, used, tail = stored + size, used + 1, tail - size
+        if tail >= least_size(rules, stored, length, used):
+            stored, used, tail = stored + tail, used + 1, 0
     assert used <= MAX_PARTS
 
 

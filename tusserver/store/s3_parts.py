@@ -49,6 +49,14 @@ def part_size(rules: PartRules, stored: int, length: int | None, used: int) -> i
 
     Raises NoPartsLeft.
     """
+    return max(least_size(rules, stored, length, used), min(rules.usual, rules.most))
+
+
+def least_size(rules: PartRules, stored: int, length: int | None, used: int) -> int:
+    """The same for a part that is sent because a body is over: so many bytes are worth a number.
+
+    Raises NoPartsLeft.
+    """
     left = rules.count - used
     if left < 1:
         raise NoPartsLeft
@@ -57,7 +65,7 @@ def part_size(rules: PartRules, stored: int, length: int | None, used: int) -> i
     else:
         # A quarter is left for numbers that get lost when a server dies.
         wanted = _divided(max(0, length - stored), max(1, left * 3 // 4))
-    return min(max(rules.usual, rules.least, _divided(wanted, MIB) * MIB), rules.most)
+    return min(max(rules.least, _divided(wanted, MIB) * MIB), rules.most)
 
 
 class NoPartsLeft(Exception):

@@ -27,7 +27,7 @@ from tusserver.store.base import BodyInterrupted
 from tusserver.store.bucket import MultipartMissing
 from tusserver.store.s3_assembly import assembled
 from tusserver.store.s3_keys import new_token
-from tusserver.store.s3_parts import NoPartsLeft, part_size
+from tusserver.store.s3_parts import NoPartsLeft, least_size, part_size
 from tusserver.store.s3_record import Tail
 
 if TYPE_CHECKING:
@@ -134,14 +134,16 @@ class S3Session:
         rules = self._ground.options.rules
         if rules.are_equal and self._equal_size:
             return self._equal_size
-        declared = self._plan.declare
-        length = self._kept.record.length if declared is None else declared
         try:
-            size = part_size(rules, self._in_parts, length, self._used)
+            size = part_size(rules, self._in_parts, self._length(), self._used)
         except NoPartsLeft as error:
             raise StorageFull("the upload has no parts left; it cannot grow further") from error
         self._equal_size = size if size > front else front + rules.least
         return self._equal_size
+
+    def _length(self) -> int | None:
+        declared = self._plan.declare
+        return self._kept.record.length if declared is None else declared
 
     async def _send(self) -> None:
         """Sends what has been gathered as the next part."""
@@ -297,7 +299,9 @@ class S3Session:
             return await self._store_whole(total)
         rules = self._ground.options.rules
         if gathered and self._buffer is not None:
-            if self._buffer.filled >= rules.least and not rules.are_equal:
+            # Bodies that are all smaller than a part should be must not use up the numbers.
+            least = least_size(rules, self._in_parts, self._length(), self._used)
+            if self._buffer.filled >= least and not rules.are_equal:
                 await self._send_rest()
             else:
                 await self._put_tail()
