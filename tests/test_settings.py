@@ -29,9 +29,10 @@ from tusserver.settings import (
 from tusserver.store import azure_options, s3_parts
 from tusserver.store.azure_bucket import AzureBucket
 from tusserver.store.azure_options import AzureOptions, azure_rules
+from tusserver.store.object_options import ObjectOptions
 from tusserver.store.s3 import S3Store
 from tusserver.store.s3_bucket import S3Bucket
-from tusserver.store.s3_options import ObjectOptions, PartChecksum, S3Options
+from tusserver.store.s3_options import PartChecksum, S3Options
 from tusserver.store.s3_parts import MIB, PartRules
 
 MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"

@@ -16,8 +16,8 @@ from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
 if TYPE_CHECKING:
     from tusserver.lock.base import Locker
+    from tusserver.store.object_options import ObjectOptions
     from tusserver.store.s3 import S3Store
-    from tusserver.store.s3_options import ObjectOptions
     from tusserver.store.s3_parts import PartRules
 
 _A_DAY = 86400.0
@@ -43,7 +43,7 @@ def build_store(settings: Settings) -> FileStore | S3Store:
 
 
 def _object_options(settings: Settings, prefix: str, rules: PartRules) -> ObjectOptions:
-    from tusserver.store.s3_options import ObjectOptions
+    from tusserver.store.object_options import ObjectOptions
 
     flush = settings.object_flush
     return ObjectOptions(

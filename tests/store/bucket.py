@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tusserver.store.bucket import Bucket
+from tusserver.store.object_options import ObjectOptions
 from tusserver.store.s3 import S3Store
-from tusserver.store.s3_options import ObjectOptions
 from tusserver.store.s3_parts import MIB, PartRules
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
     from tusserver.store.bucket import Bucket
-    from tusserver.store.s3_options import ObjectOptions
+    from tusserver.store.object_options import ObjectOptions
     from tusserver.store.s3_record import S3State
 
 

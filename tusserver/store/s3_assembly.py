@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from tusserver.store.bucket import Bucket
+    from tusserver.store.object_options import ObjectOptions
     from tusserver.store.s3_keys import Keys
-    from tusserver.store.s3_options import ObjectOptions
     from tusserver.store.s3_record import Kept, S3Record, S3State, Tail
     from tusserver.store.s3_records import S3Records
 
