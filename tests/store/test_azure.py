@@ -41,7 +41,7 @@ def objects(azure: AzureServer) -> AzureServer:
 # Who may take the place of an object.
 
 
-@pytest.mark.parametrize("late", [b"late", b""], ids=["bytes", "no bytes"])
+@pytest.mark.parametrize("late", [b"late", b"", bytes(MIB)], ids=len)
 async def test_a_late_small_body_takes_no_blocks_away(
     azure: AzureServer, prefix: Prefix, late: bytes
 ) -> None:
@@ -52,6 +52,10 @@ async def test_a_late_small_body_takes_no_blocks_away(
         await append(store, an_upload(), ScriptedBody(*pieces(data[: 6 * MIB])))
         waiting = azure.waiting(prefix.prefix + ID)
         assert waiting
+        # Azurite refuses a new blob wherever blocks wait, the service itself only where a blob is.
+        with azure.client() as client:
+            mark = client.get_blob_client(prefix.prefix + ID).get_blob_properties()
+        assert (mark.size, mark.metadata) == (0, {"tusserver": "unfinished"})
         # It believes to hold the upload still, and that it can write it as a whole.
         with pytest.raises(StorageUnavailable):
             await former.append(seen, Append(declare=len(late)), ScriptedBody(late), no_trailer)
@@ -62,6 +66,21 @@ async def test_a_late_small_body_takes_no_blocks_away(
         )
         assert await content(store, await store.get(ID)) == data
     prefix.assert_only(ID)
+
+
+async def test_a_late_block_takes_no_object_away(azure: AzureServer, prefix: Prefix) -> None:
+    key = prefix.prefix + ID
+    async with prefix.store() as store, prefix.store() as late:
+        await store.create(an_upload())
+        await append(store, an_upload(), ScriptedBody(b"helloworld"))
+        buffer = PartBuffer(PartMemory(MIB), None, 10, 0)
+        buffer.write(memoryview(b"HELLOWORLD"))
+        await late.bucket.put_part(key, "0" * 16, 1, buffer.span())
+        assert await content(store, await store.get(ID)) == b"helloworld"
+        assert len(azure.waiting(key)) == 1
+        await store.terminate(ID)
+        assert azure.waiting(key) == []
+    prefix.assert_only()
 
 
 async def test_what_could_not_be_recorded_is_replaced_by_the_blocks(prefix: Prefix) -> None:
@@ -163,6 +182,19 @@ async def test_a_mark_that_no_record_needs_is_removed(prefix: Prefix) -> None:
     prefix.assert_records_only(ID)
 
 
+@pytest.mark.parametrize("size", [10, MIB, BIG])
+async def test_an_object_has_the_media_type_of_its_upload(
+    azure: AzureServer, prefix: Prefix, size: int
+) -> None:
+    async with prefix.store() as store:
+        await store.create(an_upload(length=size, metadata="filetype dGV4dC9wbGFpbg=="))
+        await append(store, an_upload(), ScriptedBody(*pieces(some(size))))
+    with azure.client() as client:
+        found = client.get_blob_client(prefix.prefix + ID).get_blob_properties()
+    assert (found.content_settings.content_type, found.size) == ("text/plain", size)
+    assert found.metadata == {}
+
+
 # A week.
 
 
@@ -223,7 +255,7 @@ async def test_a_part_that_arrives_as_another_is_refused(azure: AzureServer, siz
 
 @asynccontextmanager
 async def cutting_proxy(port: int, cuts: int) -> AsyncIterator[int]:
-    """A way to this port that breaks off in the middle of the first large bodies."""
+    """A way to this port that breaks off in the middle of so many large bodies."""
     left = cuts
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,7 +279,6 @@ async def cutting_proxy(port: int, cuts: int) -> AsyncIterator[int]:
     server = await asyncio.start_server(forward, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-    assert not left
 
 
 @pytest.mark.parametrize("memory", [0, 64 * MIB], ids=["spooled", "in memory"])
@@ -263,6 +294,20 @@ async def test_a_part_whose_connection_breaks_is_sent_again(
         await append(store, an_upload(), ScriptedBody(*pieces(data)))
         assert await content(store, await store.get(ID)) == data
         await store.close()
+
+
+async def test_an_object_that_breaks_off_is_not_taken_for_a_whole_one(
+    azure: AzureServer, prefix: Prefix
+) -> None:
+    data = some(BIG)
+    async with prefix.store() as store, cutting_proxy(azure.port, cuts=100) as port:
+        await store.create(an_upload(length=BIG))
+        await append(store, an_upload(), ScriptedBody(*pieces(data)))
+        bucket = azure.bucket(url=azure.endpoint.replace(str(azure.port), str(port)))
+        await bucket.start()
+        with pytest.raises(StorageUnavailable):
+            _ = [buffer async for buffer in bucket.read(prefix.prefix + ID, 0, BIG)]
+        await bucket.close()
 
 
 @pytest.mark.parametrize("folder", ["Prüf +ling", "a%20b?c#d&e=f", "~/-_."])

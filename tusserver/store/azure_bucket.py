@@ -58,7 +58,8 @@ _DELETED_AT_ONCE = 100
 _SUPERSEDED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 _FULL = {"BlockCountExceedsLimit", "BlockListTooLong", "RequestBodyTooLarge"}
 _PASSING = {"Md5Mismatch", "OperationTimedOut", "ServerBusy", "InternalError"}
-_NOT_FOUND, _TIMEOUT, _TOO_MANY, _SERVER_ERROR = 404, 408, 429, 500
+_NOT_FOUND, _TIMEOUT, _TOO_MANY = 404, 408, 429
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _REFUSED = (401, 403)
 
 
@@ -349,9 +350,10 @@ def _meaning(error: HttpResponseError) -> Exception:
         return ObjectMissing()
     if code in _FULL:
         return StorageFull()
-    if code in _PASSING or status in (_TIMEOUT, _TOO_MANY) or status >= _SERVER_ERROR:
+    if code in _PASSING or status in (_TIMEOUT, _TOO_MANY):
         return StorageUnavailable()
-    return StorageFailed()
+    # Below: the answer broke off.
+    return StorageFailed() if _CLIENT_ERROR <= status < _SERVER_ERROR else StorageUnavailable()
 
 
 def _code(error: HttpResponseError) -> str:
