@@ -78,6 +78,8 @@ async def test_a_late_block_takes_no_object_away(azure: AzureServer, prefix: Pre
         await late.bucket.put_part(key, "0" * 16, 1, buffer.span())
         assert await content(store, await store.get(ID)) == b"helloworld"
         assert len(azure.waiting(key)) == 1
+        await late.bucket.abort(key, None)
+        assert await content(store, await store.get(ID)) == b"helloworld"
         await store.terminate(ID)
         assert azure.waiting(key) == []
     prefix.assert_only()
@@ -203,7 +205,7 @@ async def made_old(prefix: Prefix, store: S3Store, age: timedelta) -> None:
     kept = (await store.get(ID)).origin
     assert isinstance(kept, Kept)
     record = json.loads(kept.content)
-    record["tusserver"]["s3"]["modified_at"] = (datetime.now(UTC) - age).isoformat()
+    record["tusserver"]["object"]["modified_at"] = (datetime.now(UTC) - age).isoformat()
     prefix.server.put(f"{prefix.prefix}{ID}.info", json.dumps(record).encode())
 
 

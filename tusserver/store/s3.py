@@ -1,4 +1,4 @@
-"""Uploads in a bucket of an S3-compatible service, for any number of servers that share a locker.
+"""Uploads in a bucket of an object store, for any number of servers that share a locker.
 
 The record of an upload says how far it has got, and which parts of a multipart upload and which
 smaller objects hold its bytes (s3_record, s3_keys). Nothing else counts: what is listed in the

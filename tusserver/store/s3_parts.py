@@ -1,8 +1,8 @@
 """How bytes are cut into the parts of a multipart upload; pure arithmetic.
 
-S3's rules: at most 10,000 parts with ascending numbers, each of 5 MiB to 5 GiB, only the last one
-may be smaller. Numbers need not be consecutive, so those that a dead request may have used are
-passed over.
+The rules of S3, which others loosen: at most 10,000 parts with ascending numbers, each of 5 MiB to
+5 GiB, only the last one may be smaller. Numbers need not be consecutive, so those that a dead
+request may have used are passed over.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
 class S3Additions(Additions, omit_defaults=True):
     """What tusd has no place for."""
 
-    s3: S3State = S3State()
+    object: S3State = S3State()
 
 
 class S3Storage(Storage, rename="pascal", omit_defaults=True):
@@ -103,7 +103,7 @@ class S3Record(Record):
 
     @property
     def state(self) -> S3State:
-        return self.tusserver.s3
+        return self.tusserver.object
 
 
 class Kept(NamedTuple):
@@ -122,7 +122,9 @@ def new_s3_record(upload: Upload, storage: S3Storage) -> S3Record:
     """The record of an upload that is being created."""
     record = new_record(upload, "", "", None)
     values = {name: getattr(record, name) for name in Record.__struct_fields__}
-    additions = S3Additions(**asdict(record.tusserver), s3=S3State(modified_at=upload.modified_at))
+    additions = S3Additions(
+        **asdict(record.tusserver), object=S3State(modified_at=upload.modified_at)
+    )
     return S3Record(**{**values, "tusserver": additions, "storage": storage})
 
 
@@ -141,7 +143,7 @@ def decode_s3(content: bytes, upload_id: str) -> S3Record:
 
 def changed(record: S3Record, state: S3State, **changes: object) -> S3Record:
     """A copy of the record with this state, and further changes to what is tusserver's own."""
-    return replace(record, tusserver=replace(record.tusserver, s3=state, **changes))
+    return replace(record, tusserver=replace(record.tusserver, object=state, **changes))
 
 
 def encode_s3(record: S3Record, former: bytes | None) -> bytes:
