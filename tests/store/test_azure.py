@@ -184,6 +184,25 @@ async def test_a_mark_that_no_record_needs_is_removed(prefix: Prefix) -> None:
     prefix.assert_records_only(ID)
 
 
+async def test_of_two_multipart_uploads_in_one_place_each_has_its_own_blocks(
+    azure: AzureServer, own_prefix: str
+) -> None:
+    key, bucket = f"{own_prefix}two", azure.bucket()
+    await bucket.start()
+    made = []
+    for data in (b"one", b"two"):
+        multipart = await bucket.begin_multipart(key, "text/plain")
+        buffer = PartBuffer(PartMemory(MIB), None, 3, 0)
+        buffer.write(memoryview(data))
+        made.append((multipart, await bucket.put_part(key, multipart, 1, buffer.span())))
+    (first, part), (second, other) = made
+    await bucket.complete(key, first, [part], "text/plain")
+    assert (await bucket.get(key)).data == b"one"
+    with pytest.raises(PartsRefused):
+        await bucket.complete(key, second, [other], "text/plain")
+    await bucket.close()
+
+
 @pytest.mark.parametrize("size", [10, MIB, BIG])
 async def test_an_object_has_the_media_type_of_its_upload(
     azure: AzureServer, prefix: Prefix, size: int
