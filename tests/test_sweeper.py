@@ -350,6 +350,26 @@ async def test_idle_uploads_are_synced_while_a_sweep_takes_long(
     running.cancel()
 
 
+async def test_a_sweep_without_a_store_says_so_in_a_line_and_comes_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = iter([StorageUnavailable("told to fail")])
+    rounds = asyncio.Event()
+
+    async def try_acquire(name: str) -> None:
+        for failure in failures:
+            raise failure
+        rounds.set()
+
+    monkeypatch.setattr(server.uploads.locker, "try_acquire", try_acquire)
+    running = asyncio.create_task(server.sweeper.run(0.01))
+    await asyncio.wait_for(rounds.wait(), 5)
+    running.cancel()
+    assert [(record.message, record.exc_info) for record in caplog.records] == [
+        ("the sweep failed (told to fail); it is tried again", None)
+    ]
+
+
 async def test_housekeeping_outlives_any_failure(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

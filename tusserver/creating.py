@@ -20,6 +20,7 @@ from tusserver.protocol.errors import (
 )
 from tusserver.protocol.upload import Final, Upload
 from tusserver.rules import new_upload_id
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ class Creator:
         if request.refuses_body:
             await _refuse_bytes(body, ModifyFinal if request.partials else UnsupportedContentType)
         ground = self._ground
-        partials = [await self._partial(upload_id) for upload_id in request.partials or ()]
+        partials = await together(map(self._partial, request.partials or ()))
         upload_id = new_upload_id(ground.options.fan_out)
         upload, plan = request.decide(upload_id, partials, capabilities, ground.clock())
         upload = ground.finisher.begin(upload, request.expected)

@@ -18,6 +18,7 @@ from tusserver.lock.base import require_held
 from tusserver.protocol.concatenation import sum_lengths
 from tusserver.protocol.errors import TusError, UploadDamaged, UploadLocked, UploadNotFound
 from tusserver.protocol.upload import Final, Upload
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -65,7 +66,7 @@ class Joiner:
         if not _all_finished(partials):
             await self._store.await_partials(upload, partials)
             # The last one may have finished before the note was there.
-            partials = [await self._settler.look(partial.upload_id) for partial in partials]
+            partials = await together(self._settler.look(each.upload_id) for each in partials)
         return (
             await self._store.concatenate(upload, partials) if _all_finished(partials) else upload
         )
@@ -96,7 +97,7 @@ class Joiner:
         """The partials of a final upload; None if one of them is gone for good."""
         assert isinstance(upload.concat, Final)
         try:
-            return [await self._settler.look(upload_id) for upload_id in upload.concat.partials]
+            return await together(map(self._settler.look, upload.concat.partials))
         except (UploadNotFound, UploadDamaged):
             return None
 

@@ -230,6 +230,8 @@ class Sweeper:
             due = loop.time() + interval
             try:
                 await self._sweep_gently()
+            except TusError as error:
+                _logger.error("the sweep failed (%s); it is tried again", error.reason)
             except Exception:
                 _logger.exception("the sweep failed; it is tried again")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import select
 import socket
 import threading
@@ -575,6 +576,25 @@ def test_a_client_that_reads_nothing_of_a_download_does_not_hold_the_server(
         eventually(lambda: not server.server.server_state.tasks)
         with pytest.raises(ConnectionEnded):
             wires[0].answer("GET")
+
+
+def test_a_download_whose_bytes_cannot_be_had_any_more_breaks_off(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_tus(tmp_path / "uploads") as server:
+        tus = Tus(server.address)
+        url = tus.made(bytes(64 * MIB))
+        with tus.wire() as wire:
+            wire.send(head("GET", url))
+            assert wire.socket.recv(12) == b"HTTP/1.1 200"
+            os.truncate(tmp_path / "uploads" / url.rpartition("/")[2], MIB)
+            received = 0
+            while piece := wire.socket.recv(MIB):
+                received += len(piece)
+        assert received < 64 * MIB
+        eventually(lambda: not server.server.server_state.tasks)
+        assert not [record for record in caplog.records if record.exc_info]
+        tus.assert_live()
 
 
 def test_a_client_that_reads_slowly_gets_its_whole_download(

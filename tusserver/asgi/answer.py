@@ -75,6 +75,15 @@ class Responder:
         headers = self._headers(reply, content_length)
         await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
+    def break_off(self) -> bool:
+        """Ends an answer that has begun and cannot be completed. False if none has begun, or if
+        this server breaks it off only if it sees an error.
+        """
+        if not self.status or self.extension is None:
+            return False
+        self.extension.break_answer()
+        return True
+
     def _headers(self, reply: Reply, content_length: int | None) -> list[Header]:
         headers = [*reply.headers, *self.common]
         if reply.is_versioned:

@@ -55,6 +55,10 @@ class RequestExtension(Protocol):
         """The rest of the body will not come or is not wanted: the connection is of no more use."""
         ...
 
+    def break_answer(self) -> None:
+        """The answer has begun and cannot be completed: its reader is to see that it broke off."""
+        ...
+
     @property
     def has_news(self) -> bool:
         """`receive` returns at once."""

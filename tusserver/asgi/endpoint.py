@@ -92,8 +92,10 @@ class TusEndpoint:
         except TusError as error:
             if error.is_for_operator:
                 _log_refusal(scope, error)
+            if responder.break_off():
+                return
             if responder.status:
-                raise  # The answer has begun; breaking it off is all that is left.
+                raise  # Breaking it off is all that is left.
             await responder.reply(refusal(error, scope["headers"]))
         except Exception:
             if responder.status:

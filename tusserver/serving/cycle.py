@@ -120,6 +120,11 @@ class Cycle(RequestResponseCycle):
         """The application waits no longer for the rest of the body, and neither shall we."""
         self._is_abandoned = True
 
+    def break_answer(self) -> None:
+        """Ends the connection after what has been sent, which is less than was announced."""
+        self.disconnected = True
+        self.transport.close()
+
     def direct_body(self, scope: Scope, receive: Receive, idle_timeout: float) -> DirectBody | None:
         """The body as one that can be had past the event loop, if more of it is to come."""
         if not self.offers_direct or not self.unread:

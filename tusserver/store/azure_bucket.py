@@ -39,6 +39,7 @@ from tusserver.store.bucket import (
     Superseded,
 )
 from tusserver.store.s3_record import Part, S3Storage
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
@@ -54,7 +55,6 @@ _LISTED = 1000
 _PLACES = 10_000
 _MARK = {"tusserver": "unfinished"}
 _BINARY = "application/octet-stream"
-_DELETED_AT_ONCE = 100
 _SUPERSEDED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 _FULL = {"BlockCountExceedsLimit", "BlockListTooLong", "RequestBodyTooLarge"}
 _PASSING = {"Md5Mismatch", "OperationTimedOut", "ServerBusy", "InternalError"}
@@ -185,9 +185,7 @@ class AzureBucket:
         return str((await self._call(call, self.options.part_deadline))["etag"])
 
     async def delete(self, *keys: str) -> None:
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            batch = keys[start : start + _DELETED_AT_ONCE]
-            await asyncio.gather(*(self._delete(key) for key in batch))
+        await together(map(self._delete, keys))
 
     async def _delete(self, key: str) -> None:
         try:

@@ -33,6 +33,7 @@ from tusserver.store.bucket import (
 )
 from tusserver.store.s3_options import PartChecksum
 from tusserver.store.s3_record import Part, S3Storage
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 4
 _READ_SIZE = 512 * 1024
-_DELETED_AT_ONCE = 1000
 _LISTED = 1000
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
 _PASSING = {
@@ -162,10 +162,8 @@ class S3Bucket:
         return data, {"ChecksumCRC32": value}, value
 
     async def delete(self, *keys: str) -> None:
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            batch = keys[start : start + _DELETED_AT_ONCE]
-            # One by one is one call as well, and needs no body with a checksum.
-            await asyncio.gather(*(self._call("delete_object", Key=key) for key in batch))
+        # One by one needs no body with a checksum, and is mostly one call as well.
+        await together(self._call("delete_object", Key=key) for key in keys)
 
     async def delete_seen(self, key: str, seen: str) -> None:
         given: dict[str, Any] = {"IfMatch": seen} if self.options.is_conditional else {}

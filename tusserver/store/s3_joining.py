@@ -4,8 +4,8 @@ service where these are large enough.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,9 +15,10 @@ from tusserver.store.bucket import MultipartMissing, ObjectMissing
 from tusserver.store.s3_assembly import assembled
 from tusserver.store.s3_parts import NoPartsLeft, plan_join
 from tusserver.store.s3_record import as_s3_upload
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.s3_assembly import S3Ground
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from tusserver.store.s3_record import Kept, Part
 
 _AT_ONCE = 4
-_SMALL, _TOGETHER = 64 * 1024, 16
-"""Slices of so many bytes are read so many at a time: what takes time there is the way."""
 _NOTE = b"A final upload waits for this one."
 
 
@@ -45,8 +44,9 @@ class S3Joiner:
             kept = await ground.assemble(kept)
         if not kept.state.is_assembled:
             kept = await self._joined(kept, partials)
-        notes = [ground.keys.waiting(partial.upload_id, upload_id) for partial in partials]
-        await ground.bucket.delete(*dict.fromkeys(notes))
+        if kept.state.has_notes:
+            notes = [ground.keys.waiting(partial.upload_id, upload_id) for partial in partials]
+            await ground.bucket.delete(*dict.fromkeys(notes))
         return as_s3_upload(upload_id, kept)
 
     async def _joined(self, kept: Kept, partials: Sequence[Upload]) -> Kept:
@@ -76,7 +76,7 @@ class S3Joiner:
         """Each partial is there and has the size that its record says. Raises UploadNotFound."""
         found = dict(zip(sources, sizes, strict=True))
         try:
-            actual = await asyncio.gather(*map(self._ground.bucket.size, found))
+            actual = await together(map(self._ground.bucket.size, found))
         except ObjectMissing:
             raise UploadNotFound from None
         for there, size in zip(actual, found.values(), strict=True):
@@ -87,7 +87,7 @@ class S3Joiner:
         self, kept: Kept, length: int, plan: Sequence[tuple[Slice, ...]], sources: Sequence[str]
     ) -> Kept:
         record = replace(kept.record, size=length, size_is_deferred=False)
-        part = self._ground.part_buffer(max(length, 1))
+        part = self._ground.part_buffer(max(length, 1), length)
         try:
             await self._gather([piece for slices in plan for piece in slices], sources, part)
             is_there = await self._ground.put_whole(record, part)
@@ -105,20 +105,13 @@ class S3Joiner:
         record = replace(kept.record, size=length, size_is_deferred=False)
         # Recorded before a byte is copied, so that this attempt can be found and ended.
         kept = await ground.begin_multipart(kept, kept.state)
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def place(number: int, slices: tuple[Slice, ...]) -> Part:
-            async with places:
-                return await self._place(kept, number, slices, sources)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(place(number, slices)) for number, slices in enumerate(plan, 1)
-            ]
-        parts = tuple(task.result() for task in tasks)
+        placing = (
+            self._place(kept, number, slices, sources) for number, slices in enumerate(plan, 1)
+        )
+        parts = await together(placing, at_once=_AT_ONCE)
         state = replace(
             kept.state,
-            parts=parts,
+            parts=tuple(parts),
             reserved=len(parts),
             is_whole=True,
             modified_at=datetime.now(UTC),
@@ -133,7 +126,8 @@ class S3Joiner:
         if len(slices) == 1 and self._ground.options.rules.are_copied:
             source, start, end = slices[0]
             return await bucket.copy_part(key, multipart, number, sources[source], start, end)
-        part = self._ground.part_buffer(sum(piece.size for piece in slices))
+        size = sum(piece.size for piece in slices)
+        part = self._ground.part_buffer(size, size)
         try:
             await self._gather(slices, sources, part)
             return await bucket.put_part(key, multipart, number, part.span())
@@ -143,19 +137,16 @@ class S3Joiner:
     async def _gather(
         self, slices: Sequence[Slice], sources: Sequence[str], part: PartBuffer
     ) -> None:
-        for batch in _batches(slices):
-            if len(batch) > 1:
-                for data in await asyncio.gather(*(self._read(piece, sources) for piece in batch)):
-                    part.write(memoryview(data))
-                continue
-            source, start, end = batch[0]
-            async for buffer in self._ground.bucket.read(sources[source], start, end):
-                part.write(memoryview(buffer))
+        """Fills a part that is all front with these bytes."""
+        positions = accumulate((piece.size for piece in slices), initial=0)
 
-    async def _read(self, piece: Slice, sources: Sequence[str]) -> bytes:
-        source, start, end = piece
-        buffers = self._ground.bucket.read(sources[source], start, end)
-        return b"".join([buffer async for buffer in buffers])
+        async def fill(piece: Slice, position: int) -> None:
+            source, start, end = piece
+            async for buffer in self._ground.bucket.read(sources[source], start, end):
+                part.fill_front(buffer, position)
+                position += len(buffer)
+
+        await together(map(fill, slices, positions))
 
     # Who waits for whom.
 
@@ -163,8 +154,9 @@ class S3Joiner:
         """See `ConcatenatingStore.await_partials`."""
         keys, final_id = self._ground.keys, upload.upload_id
         notes = [keys.waiting(partial.upload_id, final_id) for partial in partials]
-        for note in dict.fromkeys(notes):
-            await self._ground.bucket.put(note, _NOTE)
+        kept = await self._ground.records.load(final_id)
+        await self._ground.records.replace(kept, replace(kept.state, has_notes=True))
+        await together(self._ground.bucket.put(note, _NOTE) for note in dict.fromkeys(notes))
 
     async def waiting_for(self, partial_id: str) -> list[str]:
         """See `ConcatenatingStore.waiting_for`."""
@@ -174,18 +166,3 @@ class S3Joiner:
             async for page in self._ground.bucket.pages(keys.waiting(partial_id))
             for listed in page
         ]
-
-
-def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    """The same slices in the same order: small ones together, each larger one alone."""
-    batch: list[Slice] = []
-    for piece in slices:
-        if batch and (piece.size > _SMALL or len(batch) == _TOGETHER):
-            yield batch
-            batch = []
-        batch.append(piece)
-        if piece.size > _SMALL:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -55,7 +55,8 @@ class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
     request that is not over, or never ended. `is_whole`: all bytes are there and the parts are
     being put together; `is_assembled`: the object is there. `is_removed`: nothing of the upload
     counts any more, and all of it is being removed. `first` are the first bytes, where somebody
-    wants to see them before the object can be read.
+    wants to see them before the object can be read. `has_notes`: partials may have notes that this
+    one waits for them.
     """
 
     offset: int = 0
@@ -69,6 +70,7 @@ class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
     is_assembled: bool = False
     is_removed: bool = False
     first: bytes = b""
+    has_notes: bool = False
 
     @property
     def in_parts(self) -> int:

@@ -82,7 +82,7 @@ class S3Records:
     async def _compare(self, record: S3Record) -> Kept:
         """After a refused write: it may be our own, whose answer got lost, that stands there."""
         try:
-            kept = await self.load(record.upload_id)
+            kept = await self.load(record.upload_id, is_removed=True)
         except UploadNotFound:
             raise Overtaken("the upload has been removed meanwhile") from None
         if kept.state.revision != record.state.revision:

@@ -30,8 +30,9 @@ async def finish_removal(ground: S3Ground, kept: Kept) -> None:
         # Also tails that nobody could record.
         mine = [listed.key for listed in page if keys.goes_with(upload_id, listed.key)]
         await ground.bucket.delete(*mine)
-    notes = [keys.waiting(partial, upload_id) for partial in record.partial_uploads or ()]
-    await ground.bucket.delete(*dict.fromkeys(notes))
+    if kept.state.has_notes:
+        notes = [keys.waiting(partial, upload_id) for partial in record.partial_uploads or ()]
+        await ground.bucket.delete(*dict.fromkeys(notes))
     await ground.records.remove(upload_id)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tusserver.store.base import Mark, Surveyed
 from tusserver.store.s3_inspection import S3Inspection, Seen
 from tusserver.store.s3_listing import Group, groups
+from tusserver.store.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,7 +76,7 @@ class S3Survey:
             yield batch
 
     async def _looked(self, batch: Sequence[Group], oldest: datetime | None) -> list[Seen]:
-        return await asyncio.gather(*(self.inspection.look(group, oldest) for group in batch))
+        return await together(self.inspection.look(group, oldest) for group in batch)
 
 
 def _wanted(
