@@ -19,7 +19,9 @@ from tusserver.store.s3_parts import (
 )
 
 SMALL = PartRules(usual=8, least=5, most=40, count=50)
-RULES = st.sampled_from([SMALL, PartRules(usual=8, least=5, most=8, count=1000, are_equal=True)])
+EQUAL = PartRules(usual=8, least=5, most=8, count=1000, are_equal=True)
+SENT = PartRules(usual=8, least=5, most=8, count=1000, are_copied=False)
+RULES = st.sampled_from([SMALL, EQUAL, SENT])
 
 
 @given(st.integers(1, MAX_OBJECT), st.integers(0, 2000), st.sampled_from([8 * MIB, 64 * MIB]))
@@ -89,8 +91,8 @@ def test_the_parts_of_a_join_are_such_as_the_service_takes(
     plan = [sum(piece.size for piece in part) for part in plan_join(sizes, rules)]
     assert all(rules.least <= size <= rules.most for size in plan[:-1])
     assert all(0 < size <= rules.most for size in plan[-1:])
-    if rules.are_equal:
-        assert len(set(plan[:-1])) <= 1
+    if rules.are_equal or not rules.are_copied:
+        assert {*plan[:-1]} <= {rules.usual}
 
 
 @given(st.lists(st.integers(0, 60), max_size=12))
