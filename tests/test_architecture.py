@@ -21,6 +21,7 @@ LAYERS = {
     "tusserver.store": 2,
     "tusserver.lock": 2,
     "tusserver.admission": 1,
+    "tusserver.together": 1,
     "tusserver.policy": 2,
     "tusserver.finishing": 3,
     "tusserver.keeping": 3,

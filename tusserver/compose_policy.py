@@ -13,7 +13,8 @@ from tusserver.policy.digesting import DigestStep
 from tusserver.policy.grants import SecretUnusable, Signer, read_secret
 from tusserver.policy.hooks import Hooks, HookStep
 from tusserver.policy.kinds import PRESETS, KindRules
-from tusserver.policy.ledger import Ledger, Quota
+from tusserver.policy.ledger import Quota
+from tusserver.policy.ledger_file import FileLedger
 from tusserver.policy.limits import LimitOptions, Limits
 from tusserver.policy.naming import Template, numbered
 from tusserver.policy.placement import Destinations, PlaceStep
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tusserver.finishing import FinishStep
+    from tusserver.policy.ledger import Ledger
     from tusserver.store.base import Store
     from tusserver.store.placing import Placer
 
@@ -119,7 +121,9 @@ def _build_limits(settings: Settings, store: Store, hooks: Hooks) -> Limits | No
     if options == LimitOptions() and settings.signing_secret_file is None and ledger is None:
         return None
     root = settings.upload_dir.absolute()
-    return Limits(options, ledger, store.get, lambda: shutil.disk_usage(root).free, _utc_now)
+    return Limits(
+        options, ledger, store.ids, store.get, lambda: shutil.disk_usage(root).free, _utc_now
+    )
 
 
 def allowed_extensions(settings: Settings) -> frozenset[str]:
@@ -134,8 +138,23 @@ def quota_of(settings: Settings) -> Quota:
 
 
 def ledger_of(settings: Settings) -> Ledger:
-    """The ledger of the upload directory, not opened yet."""
-    return Ledger(settings.upload_dir.absolute() / ".tusserver" / "ledger.db")
+    """The ledger where the locks are: in Redis, or in the upload directory; not opened yet. Raises
+    SettingsError.
+    """
+    if not settings.locks_in_redis:
+        return FileLedger(settings.upload_dir.absolute() / ".tusserver" / "ledger.db")
+    try:
+        from tusserver.policy.ledger_redis import RedisLedger
+    except ImportError as error:
+        raise missing_redis(error) from None
+    return RedisLedger(settings.lock)
+
+
+def missing_redis(error: ImportError) -> SettingsError:
+    """What to do about it."""
+    return SettingsError(
+        f"lock: a package for locks in Redis is missing ({error}): pip install 'tusserver[redis]'"
+    )
 
 
 def _utc_now() -> datetime:

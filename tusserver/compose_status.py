@@ -38,7 +38,8 @@ def build_board(settings: Settings, uploads: Uploads) -> Board:
         usage = shutil.disk_usage(root)
         return usage.total, usage.free
 
-    return Board(uploads, Catalog(ledger_of(settings), quota_of(settings)), disk)
+    catalog = Catalog(ledger_of(settings), quota_of(settings))
+    return Board(uploads, catalog, None if settings.is_in_bucket else disk)
 
 
 def build_pages(settings: Settings) -> list[BaseRoute]:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tusserver.compose_policy import build_placer
+from tusserver.compose_policy import build_placer, missing_redis
 from tusserver.lock.memory import MemoryLocker
 from tusserver.policy.kinds import SNIFF_SIZE
 from tusserver.settings import Settings, SettingsError
@@ -121,10 +121,7 @@ def build_locker(settings: Settings) -> Locker:
         try:
             from tusserver.lock.redis import RedisLocker
         except ImportError as error:
-            raise SettingsError(
-                f"lock: a package for locks in Redis is missing ({error}): "
-                "pip install 'tusserver[redis]'"
-            ) from None
+            raise missing_redis(error) from None
         return RedisLocker(settings.lock)
     if settings.lock == "memory" or (settings.lock == "auto" and sys.platform != "linux"):
         if settings.workers > 1:

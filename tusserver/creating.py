@@ -20,7 +20,7 @@ from tusserver.protocol.errors import (
 )
 from tusserver.protocol.upload import Final, Upload
 from tusserver.rules import new_upload_id
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

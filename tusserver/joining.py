@@ -18,7 +18,7 @@ from tusserver.lock.base import require_held
 from tusserver.protocol.concatenation import sum_lengths
 from tusserver.protocol.errors import TusError, UploadDamaged, UploadLocked, UploadNotFound
 from tusserver.protocol.upload import Final, Upload
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

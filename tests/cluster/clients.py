@@ -40,17 +40,18 @@ class Stuck(AssertionError):
 @dataclass
 class Weather:
     """What the clients have to know of what happens: whether something bad does, or since when
-    nothing has, and what it was. `longest` is how long one had to try in good weather, in seconds.
+    nothing has, and what it was. `longest` is how long one had to try in good weather before the
+    try that succeeded, in seconds.
     """
 
     fault: str = ""
     calm_since: float | None = field(default_factory=time.monotonic)
     longest: float = 0.0
 
-    def tried(self, since: float) -> float:
+    def tried(self, since: float, until: float) -> float:
         """How long one has tried in good weather who has begun then."""
         calm_since = self.calm_since
-        return 0.0 if calm_since is None else time.monotonic() - max(since, calm_since)
+        return 0.0 if calm_since is None else max(0.0, until - max(since, calm_since))
 
 
 @dataclass(eq=False)
@@ -172,15 +173,17 @@ class Client(threading.Thread):
 
     def append(self, upload: Upload) -> None:
         """One request with bytes, tried until it has brought some."""
-        begun, before = time.monotonic(), (upload.floor, upload.is_declared)
+        begun = last = time.monotonic()
+        before = (upload.floor, upload.is_declared)
         while (upload.floor, upload.is_declared) == before and not upload.is_finished:
+            last = time.monotonic()
             answer = self._tried(lambda: self._send_piece(upload))
             if answer is not None and answer.status == 460:
                 return
             if answer is None or answer.status != 204:
                 self._go_on_trying(answer, {204, 409}, begun, f"PATCH {upload}")
                 self._look(upload)
-        self._note(begun)
+        self._note(begun, last)
 
     def _send_piece(self, upload: Upload) -> Answer:
         start = upload.floor
@@ -236,9 +239,10 @@ class Client(threading.Thread):
     def _patiently(self, request: Callable[[], Answer], wanted: set[int], what: str) -> Answer:
         begun = time.monotonic()
         while True:
+            last = time.monotonic()
             answer = self._tried(request)
             if answer is not None and answer.status in wanted:
-                self._note(begun)
+                self._note(begun, last)
                 return answer
             self._go_on_trying(answer, wanted, begun, what)
 
@@ -246,13 +250,13 @@ class Client(threading.Thread):
         self, answer: Answer | None, wanted: set[int], begun: float, what: str
     ) -> None:
         assert answer is None or answer.status in _AGAIN | wanted, (what, answer)
-        if self._weather.tried(begun) > PATIENCE:
+        if self._weather.tried(begun, time.monotonic()) > PATIENCE:
             raise Stuck(what, answer)
         time.sleep(_PAUSE)
 
-    def _note(self, begun: float) -> None:
+    def _note(self, begun: float, last: float) -> None:
         self.progress += 1
-        tried = self._weather.tried(begun)
+        tried = self._weather.tried(begun, last)
         if tried > self._weather.longest:
             _LOG.info("%.1f s after: %s", tried, self._weather.fault)
             self._weather.longest = tried

@@ -27,13 +27,15 @@ NODES = 3
 class Site:
     """What a test can do to it. `tus` is the site as clients see it, through nginx."""
 
-    def __init__(self, s3: S3Server, gate: S3Gate, redis: RedisServer, directory: Path) -> None:
+    def __init__(
+        self, s3: S3Server, gate: S3Gate, redis: RedisServer, directory: Path, *more: str
+    ) -> None:
         self.s3, self.gate, self.redis = s3, gate, redis
         self.prefix = Prefix(s3, f"{secrets.token_hex(4)}/")
         options = (
             f"--store=s3://{BUCKET}/{self.prefix.prefix}", f"--s3-endpoint={gate.endpoint}",
             "--s3-preset=seaweedfs", "--object-part-size=5MiB", "--object-flush=1s",
-            f"--lock={redis.address}", "--behind-proxy", "--api=off", "--log-level=warning",
+            f"--lock={redis.address}", "--behind-proxy", "--api=on", "--log-level=warning", *more,
         )  # fmt: skip
         self.nodes = [
             ProcessServer(directory / f"node-{number}", *options) for number in range(NODES)
@@ -51,13 +53,13 @@ def _before_all(nodes: list[ProcessServer], site: str) -> str:
 
 
 @contextmanager
-def whole_site(s3: S3Server, directory: Path) -> Iterator[Site]:
-    """A running one."""
+def whole_site(s3: S3Server, directory: Path, *options: str) -> Iterator[Site]:
+    """A running one, with further options for its nodes."""
     s3.publish_keys()
     with ExitStack() as stack:
         gate = stack.enter_context(S3Gate(("127.0.0.1", s3.port)))
         redis = stack.enter_context(redis_server(directory))
-        site = Site(s3, gate, redis, directory)
+        site = Site(s3, gate, redis, directory, *options)
         for node in site.nodes:
             stack.callback(_end, node)
             node.start()

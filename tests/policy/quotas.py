@@ -14,7 +14,8 @@ import anyio
 
 from tests.tus import OCTETS
 from tusserver.policy.access import Inquiry
-from tusserver.policy.ledger import Ledger, Usage
+from tusserver.policy.ledger import Usage
+from tusserver.policy.ledger_file import FileLedger
 from tusserver.protocol.access import Caller
 from tusserver.protocol.errors import UploadNotFound
 from tusserver.store.file import FileStore
@@ -38,9 +39,9 @@ def metadata(**values: str) -> dict[str, str]:
 
 
 @contextmanager
-def ledger_of(upload_dir: Path) -> Iterator[Ledger]:
+def ledger_of(upload_dir: Path) -> Iterator[FileLedger]:
     """The ledger of a server, which may be running."""
-    ledger = Ledger(upload_dir / ".tusserver" / "ledger.db")
+    ledger = FileLedger(upload_dir / ".tusserver" / "ledger.db")
     ledger.open()
     try:
         yield ledger

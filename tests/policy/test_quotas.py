@@ -17,7 +17,7 @@ from tests.policy.quotas import by_name, ledger_of, metadata, stored, usage, use
 from tests.servers import serving
 from tests.tus import OCTETS, Tus, chunked_headers, eventually
 from tests.wire import Answer, chunked, head
-from tusserver.policy import ledger as ledgers
+from tusserver.policy import ledger_file as ledgers
 from tusserver.policy.hooks import Hooks
 from tusserver.policy.ledger import Entry, Quota, Usage
 from tusserver.protocol.access import Caller

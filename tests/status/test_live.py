@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from tests.servers import process_server
 from tests.status.site import Api
-from tusserver.policy.ledger import Entry, Ledger, Quota
+from tusserver.policy.ledger import Entry, Quota
+from tusserver.policy.ledger_file import FileLedger
 from tusserver.protocol.errors import StorageUnavailable
 from tusserver.protocol.upload import Upload
 from tusserver.status.catalog import Catalog
@@ -65,7 +67,7 @@ class Site:
     """A ledger and what is said of its uploads."""
 
     def __init__(self, directory: Path) -> None:
-        self.ledger = Ledger(directory / "ledger.db")
+        self.ledger = FileLedger(directory / "ledger.db")
         self.ledger.open()
         self.offsets: dict[str, int] = {}
         self.free = 1000
@@ -99,7 +101,7 @@ def site(tmp_path: Path) -> Site:
 
 
 async def started(site: Site) -> tuple[Live, Catalog]:
-    catalog = Catalog(Ledger(site.ledger._path), Quota())
+    catalog = Catalog(FileLedger(site.ledger._path), Quota())
     await catalog.start()
     return Live(catalog, site.find, site.disk), catalog
 
@@ -204,7 +206,9 @@ async def test_one_that_has_ended_is_told_to_be_gone_when_it_is_removed(site: Si
     watch = live.watch(Wanted())
     await next_of(watch, Ready)
     site.offsets["a"] = 10
-    site.ledger.finish("a")
+    entry = site.ledger.get("a")
+    assert entry is not None
+    site.ledger.put(replace(entry, is_active=False))
     assert (await next_of(watch, Status)).offset == 10
     site.offsets.pop("a")
     site.ledger.release("a")

@@ -128,8 +128,10 @@ class S3Server:
         self.client().delete_object(Bucket=BUCKET, Key=key)
 
     def keys(self, prefix: str) -> list[str]:
-        answer = self.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        return [item["Key"] for item in answer.get("Contents", ())]
+        pages = (
+            self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     def begin(self, key: str) -> None:
         self.client().create_multipart_upload(Bucket=BUCKET, Key=key)

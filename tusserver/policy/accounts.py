@@ -9,75 +9,71 @@ upload, which nobody holds who is still at work on it.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from tusserver.policy.ledger import Entry, Exceeded, LedgerFailed, LedgerUnusable
-from tusserver.policy.placement import text_metadata
-from tusserver.protocol.errors import StorageFailed, StorageFull, TusError, UploadNotFound
+from tusserver.policy.counting import Counting
+from tusserver.policy.entries import NOBODY, agree, entry_of
+from tusserver.policy.ledger import Exceeded, LedgerLost
+from tusserver.policy.ledger_thread import LedgerThread
+from tusserver.protocol.errors import StorageUnavailable, TusError, UploadNotFound
 from tusserver.protocol.refusals import QuotaExceeded, TooManyUploads
-from tusserver.store.base import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from tusserver.lock.base import Locker
-    from tusserver.policy.ledger import Ledger, Quota
+    from tusserver.policy.ledger import Entry, Ledger, Quota
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
 
 _T = TypeVar("_T")
 
-_NOBODY = ""
-"""The owner in the ledger of uploads that have none."""
 _BATCH = 64
 _RECOUNT_EVERY = 10.0
 """Seconds for which the entries of an owner who is refused again and again are not read anew."""
 
 
 class Accounts:
-    """Keeps this ledger to these quotas, in a thread of its own. `get` loads an upload of the
-    store. All but `start` may raise StorageFull and StorageFailed.
+    """Keeps this ledger to these quotas, in a thread of its own. `ids` lists the uploads of the
+    store, `get` loads one. All but `start` may raise StorageFull, StorageFailed and
+    StorageUnavailable.
     """
 
     def __init__(
-        self, ledger: Ledger, quota: Quota, get: Callable[[str], Awaitable[Upload]]
+        self,
+        ledger: Ledger,
+        quota: Quota,
+        ids: Callable[[], AsyncIterator[str]],
+        get: Callable[[str], Awaitable[Upload]],
     ) -> None:
         self._ledger = ledger
+        self._thread = LedgerThread(ledger, "ledger")
+        self._counting = Counting(self._thread, ids, get)
         self._quota = quota
         self._get = get
         self._locker: Locker | None = None
-        self._thread: ThreadPoolExecutor | None = None
         self._recounts: dict[str, asyncio.Task[bool]] = {}
 
     async def start(self, locker: Locker) -> None:
         """`locker` has the locks of the uploads. Raises StoreUnusable."""
         self._locker = locker
-        self._thread = ThreadPoolExecutor(1, "ledger")
-        try:
-            await self._call(self._ledger.open)
-        except LedgerUnusable as error:
-            raise StoreUnusable(str(error)) from error
+        await self._thread.start()
+        await self._counting.start(locker)
 
     async def close(self) -> None:
         """It may be started again."""
+        await self._counting.close()
         recounts = list(self._recounts.values())
         for recount in recounts:
             recount.cancel()
         await asyncio.gather(*recounts, return_exceptions=True)
         self._recounts.clear()
-        await self._call(self._ledger.close)
-        assert self._thread is not None
-        self._thread.shutdown()
+        await self._thread.close()
 
     async def _call(self, work: Callable[..., _T], *args: object) -> _T:
-        """In the one thread that the ledger is for."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        except LedgerFailed as error:
-            raise (StorageFull if error.is_full else StorageFailed) from error
+        return await self._thread.call(work, *args)
 
     async def reserve(self, upload: Upload) -> None:
         """Counts a new upload. Raises QuotaExceeded, TooManyUploads."""
@@ -91,7 +87,7 @@ class Accounts:
         """
         if self._quota.size is None:
             return plan
-        owner = upload.owner or _NOBODY
+        owner = upload.owner or NOBODY
         length = plan.declare
         if length is None and plan.expected is not None:
             length = upload.offset + plan.expected
@@ -104,8 +100,7 @@ class Accounts:
 
     async def settle(self, upload: Upload) -> None:
         """The upload stands as it stands."""
-        size, is_active = _counted(upload)
-        await self._call(self._ledger.settle, upload.upload_id, size, is_active)
+        await self._call(self._ledger.put, entry_of(upload))
 
     async def release(self, upload_id: str) -> None:
         """The upload is gone."""
@@ -117,7 +112,7 @@ class Accounts:
         """
         entries = await self._call(self._ledger.find, [each.upload_id for each in uploads])
         for upload in uploads:
-            if not _agree(entries.get(upload.upload_id), upload):
+            if not agree(entries.get(upload.upload_id), upload):
                 await self._put_right(upload.upload_id)
 
     async def review_entries(self, owner: str | None = None) -> AsyncIterator[bool]:
@@ -132,7 +127,7 @@ class Accounts:
 
     async def _review(self, entry: Entry) -> bool:
         try:
-            is_right = _agree(entry, await self._get(entry.upload_id))
+            is_right = agree(entry, await self._get(entry.upload_id))
         except UploadNotFound:
             is_right = False
         except TusError:
@@ -157,12 +152,16 @@ class Accounts:
         """Raises QuotaExceeded, TooManyUploads."""
         try:
             return await self._call(work, *args)
+        except LedgerLost:
+            await self._counting.wait()
         except Exceeded as error:
             # Perhaps by what a crash has left in the ledger and not in the store.
             if not await self._recount(owner):
                 raise self._refusal(error) from None
         try:
             return await self._call(work, *args)
+        except LedgerLost:
+            raise StorageUnavailable from None
         except Exceeded as error:
             raise self._refusal(error) from None
 
@@ -200,27 +199,3 @@ class Accounts:
             f"this needs more than the {max((quota.size or 0) - usage.size, 0)} bytes that are "
             f"left of your {quota.size}"
         )
-
-
-def entry_of(upload: Upload) -> Entry:
-    """What the ledger is to say of this upload."""
-    metadata = text_metadata(upload)
-    size, is_active = _counted(upload)
-    return Entry(
-        upload.upload_id,
-        upload.owner or _NOBODY,
-        size,
-        upload.created_at.timestamp(),
-        is_active,
-        metadata.get("filename") or metadata.get("name") or "",
-    )
-
-
-def _counted(upload: Upload) -> tuple[int, bool]:
-    """Bytes, and whether it is active. Of one that was refused nothing is kept."""
-    size = 0 if upload.is_refused else max(upload.length or 0, upload.offset)
-    return size, not (upload.is_finished or upload.is_refused)
-
-
-def _agree(entry: Entry | None, upload: Upload) -> bool:
-    return entry is not None and (entry.size, entry.is_active) == _counted(upload)

@@ -42,8 +42,8 @@ class LimitOptions:
 
 
 class Limits:
-    """Keeps these limits. `ledger` is needed for quotas, and for lists of uploads. `get` loads an
-    upload of the store, `free_bytes` tells how much room there is.
+    """Keeps these limits. `ledger` is needed for quotas, and for lists of uploads. `ids` lists
+    the uploads of the store, `get` loads one, `free_bytes` tells how much room there is.
 
     Parts and the upload that they are joined to count both, as long as both are there.
     """
@@ -52,12 +52,13 @@ class Limits:
         self,
         options: LimitOptions,
         ledger: Ledger | None,
+        ids: Callable[[], AsyncIterator[str]],
         get: Callable[[str], Awaitable[Upload]],
         free_bytes: Callable[[], int],
         clock: Callable[[], datetime],
     ) -> None:
         self._options = options
-        self._accounts = None if ledger is None else Accounts(ledger, options.quota, get)
+        self._accounts = None if ledger is None else Accounts(ledger, options.quota, ids, get)
         self._free_bytes = free_bytes
         self._clock = clock
 

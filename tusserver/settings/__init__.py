@@ -129,12 +129,6 @@ class Settings(PolicySettings):
             raise SettingsError("tls-certificate and tls-key are given together or not at all")
         if self.workers > 1 and self.lock == "memory":
             raise SettingsError("several workers need locks between processes; use --lock file")
-        has_quota = self.quota_size is not None or self.quota_uploads or self.quota_active
-        if self.locks_in_redis and (has_quota or self.has_api):
-            raise SettingsError(
-                "lock: quotas and the status API count on one host only, and do not go together "
-                "with locks in Redis yet; use --api off and no quota, or --lock file"
-            )
         if self.cors_allow_credentials and "*" in self.cors_allow_origin:
             raise SettingsError(
                 "cors-allow-credentials needs cors-allow-origin to name the origins"

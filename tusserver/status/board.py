@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tusserver.protocol.errors import TusError, UploadNotFound
-from tusserver.status.live import Live
+from tusserver.status.live import DiskUsage, Live
 from tusserver.status.rates import Rates
 from tusserver.status.values import Status, Work, describe
+from tusserver.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tusserver.policy.ledger import Filter, Order, Quota, Usage
     from tusserver.status.catalog import Catalog
     from tusserver.uploads import Uploads
@@ -43,20 +42,22 @@ class Amount(Struct, frozen=True):
 
 
 class Storage(Struct, frozen=True):
-    """Bytes of the file system, what the caller has of them, and what one user may have."""
+    """Bytes of the file system (None: there is none), what the caller has of them, and what one
+    user may have.
+    """
 
-    free: int
-    total: int
+    free: int | None
+    total: int | None
     used_by: Amount
     quota: Amount
 
 
 class Board:
-    """Tells how the uploads stand. `disk` says how many bytes its file system has, and has left."""
+    """Tells how the uploads stand. `disk` says how many bytes their file system has, and has left;
+    None where they are in none.
+    """
 
-    def __init__(
-        self, uploads: Uploads, catalog: Catalog, disk: Callable[[], tuple[int, int]]
-    ) -> None:
+    def __init__(self, uploads: Uploads, catalog: Catalog, disk: DiskUsage | None) -> None:
         self._uploads = uploads
         self._catalog = catalog
         self._disk = disk
@@ -103,18 +104,18 @@ class Board:
         entries, total = await self._catalog.page(
             wanted, order, descending=descending, limit=limit, skip=skip
         )
-        found = []
-        for entry in entries:
-            try:
-                status = await self.find(entry.upload_id)
-            except TusError:
-                continue
-            if status is not None:
-                found.append(status)
-        return Page(tuple(found), total, skip, limit)
+        found = await together(self._find_readable(entry.upload_id) for entry in entries)
+        shown = tuple(status for status in found if status is not None)
+        return Page(shown, total, skip, limit)
+
+    async def _find_readable(self, upload_id: str) -> Status | None:
+        try:
+            return await self.find(upload_id)
+        except TusError:
+            return None
 
     async def storage(self, owner: str | None) -> Storage:
         """The room there is, and what this owner has of it; None: what all have."""
-        total, free = self._disk()
+        total, free = (None, None) if self._disk is None else self._disk()
         used = Amount.of(await self._catalog.usage(owner))
         return Storage(free, total, used, Amount.of(self._catalog.quota))

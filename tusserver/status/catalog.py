@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from tusserver.policy.ledger import Ledger, LedgerUnusable
-from tusserver.store.base import StoreUnusable
+from tusserver.policy.ledger_thread import LedgerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from tusserver.policy.ledger import Entry, Filter, Order, Quota, Usage
-
-_T = TypeVar("_T")
+    from tusserver.policy.ledger import Entry, Filter, Ledger, Order, Quota, Usage
 
 
 class Catalog:
-    """Reads one ledger, whoever writes it. `quota` is what one owner may have."""
+    """Reads one ledger, whoever writes it. `quota` is what one owner may have. All but `close` may
+    raise StorageUnavailable, StorageFull and StorageFailed.
+    """
 
     def __init__(self, ledger: Ledger, quota: Quota) -> None:
         self.quota = quota
         self._ledger = ledger
-        self._thread = ThreadPoolExecutor(1, "catalog")
+        self._thread = LedgerThread(ledger, "catalog")
 
     async def start(self) -> None:
         """Raises StoreUnusable."""
-        try:
-            await self._call(self._ledger.open)
-        except LedgerUnusable as error:
-            raise StoreUnusable(str(error)) from error
+        await self._thread.start()
 
     async def close(self) -> None:
         """It may be started again."""
-        await self._call(self._ledger.close)
+        await self._thread.close()
 
     async def page(
         self, wanted: Filter, order: Order, *, descending: bool, limit: int, skip: int
@@ -47,21 +41,18 @@ class Catalog:
             )
             return entries, self._ledger.count(wanted)
 
-        return await self._call(read)
+        return await self._thread.call(read)
 
     async def latest(self, wanted: Filter, limit: int) -> list[Entry]:
         """The entries that were made last."""
-        return await self._call(lambda: self._ledger.entries(wanted, limit=limit))
+        return await self._thread.call(lambda: self._ledger.entries(wanted, limit=limit))
 
     async def known(self, upload_ids: Sequence[str]) -> set[str]:
         """Those of these uploads that there still are."""
-        return await self._call(lambda: self._ledger.known(upload_ids))
+        return await self._thread.call(lambda: self._ledger.known(upload_ids))
 
     async def usage(self, owner: str | None) -> Usage:
         """What this owner has; None: all together."""
         if owner is None:
-            return await self._call(self._ledger.total)
-        return await self._call(lambda: self._ledger.usage(owner))
-
-    async def _call(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await self._thread.call(self._ledger.total)
+        return await self._thread.call(lambda: self._ledger.usage(owner))

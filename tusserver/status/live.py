@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,9 +20,10 @@ from msgspec import Struct
 from tusserver.policy.ledger import Filter
 from tusserver.protocol.errors import TusError
 from tusserver.status.values import Status
+from tusserver.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable
 
     from tusserver.status.catalog import Catalog
 
@@ -35,7 +37,11 @@ _MOST = 2000
 """Uploads that are watched at once; of more those that were created last."""
 _OVERLAP = 10.0
 """Seconds by which the clocks of two processes, or two transactions, may be out of order."""
-_AT_A_TIME = 20
+_AT_A_TIME = 32
+
+
+DiskUsage = Callable[[], tuple[int, int]]
+"""Bytes of a file system, all and those that are left."""
 
 
 class Disk(Struct, frozen=True):
@@ -143,7 +149,7 @@ class Live:
         self,
         catalog: Catalog,
         find: Callable[[str], Awaitable[Status | None]],
-        disk: Callable[[], tuple[int, int]],
+        disk: DiskUsage | None,
     ) -> None:
         self._catalog = catalog
         self._find = find
@@ -206,12 +212,10 @@ class Live:
             await asyncio.sleep(max(INTERVAL, _REST * (time.monotonic() - began)))
 
     async def _pass(self) -> None:
-        async for upload_id in self._candidates():
-            try:
-                status = await self._find(upload_id)
-            except TusError:
-                continue  # Passing trouble; what was known of it stays.
-            self._note(upload_id, status)
+        candidates = await self._candidates()
+        for start in range(0, len(candidates), _AT_A_TIME):
+            await together(map(self._look_at, candidates[start : start + _AT_A_TIME]))
+            await asyncio.sleep(0)
         await self._forget_ended()
         self._note_disk()
         if not self._is_primed:
@@ -219,7 +223,11 @@ class Live:
             for watch in self._watches:
                 self._greet(watch)
 
-    async def _candidates(self) -> AsyncIterator[str]:
+    async def _look_at(self, upload_id: str) -> None:
+        with suppress(TusError):  # Passing trouble; what was known of it stays.
+            self._note(upload_id, await self._find(upload_id))
+
+    async def _candidates(self) -> list[str]:
         """Those that may have something new to tell."""
         now = time.time()
         active = await self._catalog.latest(Filter(is_active=True), _MOST)
@@ -227,12 +235,8 @@ class Live:
         fresh = await self._catalog.latest(Filter(since=self._since - _OVERLAP), _MOST)
         asked = {watch.wanted.upload_id for watch in self._watches}
         found = {entry.upload_id for entry in (*active, *fresh)} | asked | self._known.keys()
-        for count, upload_id in enumerate(found - self._ended.keys() - {None}, 1):
-            assert upload_id is not None
-            yield upload_id
-            if count % _AT_A_TIME == 0:
-                await asyncio.sleep(0)
         self._since = now
+        return [each for each in found - self._ended.keys() if each is not None]
 
     def _note(self, upload_id: str, status: Status | None) -> None:
         known = self._known.get(upload_id)
@@ -264,6 +268,8 @@ class Live:
             del self._ended[upload_id]
 
     def _note_disk(self) -> None:
+        if self._disk is None:
+            return
         total, free = self._disk()
         last = self._last_disk
         if last is not None and abs(free - last.free) * 100 < total:

@@ -39,7 +39,7 @@ from tusserver.store.bucket import (
     Superseded,
 )
 from tusserver.store.s3_record import Part, S3Storage
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence

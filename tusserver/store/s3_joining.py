@@ -15,7 +15,7 @@ from tusserver.store.bucket import MultipartMissing, ObjectMissing
 from tusserver.store.s3_assembly import assembled
 from tusserver.store.s3_parts import NoPartsLeft, plan_join
 from tusserver.store.s3_record import as_s3_upload
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

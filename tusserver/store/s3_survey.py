@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tusserver.store.base import Mark, Surveyed
 from tusserver.store.s3_inspection import S3Inspection, Seen
 from tusserver.store.s3_listing import Group, groups
-from tusserver.store.together import together
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -21,7 +21,10 @@ export interface Share<Amount = number> {
   readonly active: Amount
 }
 
-export interface Storage extends Disk {
+/** Without a file system there are no bytes of it. */
+export interface Storage {
+  readonly free: number | null
+  readonly total: number | null
   readonly used_by: Share
   readonly quota: Share<number | null>
 }

@@ -202,7 +202,7 @@ export class Dashboard {
   private loadStorage(): Promise<boolean> {
     return this.attempt(async () => {
       this.storage = await this.api.storage()
-      this.disk = this.storage
+      this.disk = roomOf(this.storage)
     })
   }
 
@@ -298,4 +298,9 @@ export class Dashboard {
       changes: this.changes,
     }
   }
+}
+
+/** What is left of the file system, if there is one. */
+function roomOf({ free, total }: Storage): Disk | null {
+  return free === null || total === null ? null : { free, total }
 }

@@ -125,6 +125,14 @@ test('figures, room and quota', async () => {
   await screen.findByRole('img', { name: /1.KiB\/s now, 1.KiB\/s at most/ })
 })
 
+test('uploads in no file system have no room to show', async () => {
+  server.hasDisk = false
+  server.put(jsonOf('a', { length: 4000 }))
+  show()
+  await waitFor(() => expect(tile('Stored')).toMatch(/^Stored3.9.KiB/))
+  expect(tile('Room left')).toMatch(/^Room left–\s*$/)
+})
+
 test('filters and sorting show others, also those that only the server knows', async () => {
   server.put(...['a', 'b', 'c'].map((id, index) => jsonOf(id, { state: 'finished' }, index)))
   server.put(jsonOf('d', { filename: 'sample.nc', length: 5 }, 9))

@@ -32,6 +32,7 @@ export class StatusServer {
   token = ''
   user: string | null = null
   quota: number | null = null
+  hasDisk = true
   /** A refusal of this path waits for `answerLate`. */
   late = ''
   private held: (() => void)[] = []
@@ -112,7 +113,8 @@ export class StatusServer {
     for (const upload of this.uploads.values()) {
       if (isActive(upload)) response.write(eventOf('upload', upload))
     }
-    response.write(eventOf('storage', { free: 25 * 2 ** 30, total: 100 * 2 ** 30 }))
+    const { free, total } = this.storage()
+    if (this.hasDisk) response.write(eventOf('storage', { free, total }))
     response.write(eventOf('ready', {}))
     this.streams.add(response)
     response.on('close', () => this.streams.delete(response))
@@ -134,8 +136,8 @@ export class StatusServer {
     const all = [...this.uploads.values()]
     const size = all.reduce((sum, { length, offset }) => sum + (length ?? offset), 0)
     return {
-      free: 25 * 2 ** 30,
-      total: 100 * 2 ** 30,
+      free: this.hasDisk ? 25 * 2 ** 30 : null,
+      total: this.hasDisk ? 100 * 2 ** 30 : null,
       used_by: { size, uploads: all.length, active: all.filter(isActive).length },
       quota: { size: this.quota, uploads: null, active: null },
     }
