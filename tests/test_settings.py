@@ -26,14 +26,14 @@ from tusserver.settings import (
     parse_path,
     parse_size,
 )
-from tusserver.store import azure_options, s3_parts
+from tusserver.store import azure_options, object_parts
 from tusserver.store.azure_bucket import AzureBucket
 from tusserver.store.azure_options import AzureOptions, azure_rules
 from tusserver.store.object_options import ObjectOptions
-from tusserver.store.s3 import S3Store
+from tusserver.store.object_parts import MIB, PartRules
+from tusserver.store.objects import ObjectStore
 from tusserver.store.s3_bucket import S3Bucket
 from tusserver.store.s3_options import PartChecksum, S3Options
-from tusserver.store.s3_parts import MIB, PartRules
 
 MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -152,7 +152,7 @@ def test_locks_of_one_host_do_not_need_redis() -> None:
 )  # fmt: skip
 def test_uploads_in_a_bucket(store: str, bucket: str, prefix: str) -> None:
     made = build_uploads(Settings(store=store)).store
-    assert isinstance(made, S3Store)
+    assert isinstance(made, ObjectStore)
     storage = made.bucket.storage("key")
     assert (storage.bucket or storage.container, made.options.prefix) == (bucket, prefix)
     assert storage.type == ("s3store" if store.startswith("s3") else "azurestore")
@@ -201,20 +201,20 @@ def test_the_settings_of_the_store_reach_it(service: str, tmp_path: Path) -> Non
 
 def object_options(service: str, **values: Any) -> ObjectOptions:
     store = build_uploads(Settings.of(store=f"{service}://abc", **values)).store
-    assert isinstance(store, S3Store)
+    assert isinstance(store, ObjectStore)
     return store.options
 
 
 def s3_options(**values: Any) -> S3Options:
     store = build_uploads(Settings.of(store="s3://abc", **values)).store
-    assert isinstance(store, S3Store)
+    assert isinstance(store, ObjectStore)
     assert isinstance(store.bucket, S3Bucket)
     return store.bucket.options
 
 
 def azure_options_of(**values: Any) -> AzureOptions:
     store = build_uploads(Settings.of(store="azure://abc", **values)).store
-    assert isinstance(store, S3Store)
+    assert isinstance(store, ObjectStore)
     assert isinstance(store.bucket, AzureBucket)
     return store.bucket.options
 
@@ -239,7 +239,7 @@ def test_how_to_get_into_azure_is_told_by_its_own_variables(
 
 
 def test_an_object_bounds_the_longest_upload() -> None:
-    longest = {"s3": s3_parts.MAX_OBJECT, "azure": azure_options.MAX_OBJECT}
+    longest = {"s3": object_parts.MAX_OBJECT, "azure": azure_options.MAX_OBJECT}
     for service, size in longest.items():
         store = f"{service}://abc"
         assert build_uploads(Settings(store=store)).options.max_size == size

@@ -17,13 +17,13 @@ from tusserver.store.file import FileStore, FileStoreOptions, Sync
 if TYPE_CHECKING:
     from tusserver.lock.base import Locker
     from tusserver.store.object_options import ObjectOptions
-    from tusserver.store.s3 import S3Store
-    from tusserver.store.s3_parts import PartRules
+    from tusserver.store.object_parts import PartRules
+    from tusserver.store.objects import ObjectStore
 
 _A_DAY = 86400.0
 
 
-def build_store(settings: Settings) -> FileStore | S3Store:
+def build_store(settings: Settings) -> FileStore | ObjectStore:
     """The store that these settings name. Raises SettingsError."""
     if settings.store.startswith("azure://"):
         return _build_azure_store(settings)
@@ -56,12 +56,12 @@ def _object_options(settings: Settings, prefix: str, rules: PartRules) -> Object
     )
 
 
-def _build_s3_store(settings: Settings) -> S3Store:
+def _build_s3_store(settings: Settings) -> ObjectStore:
     try:
-        from tusserver.store.s3 import S3Store
+        from tusserver.store.object_parts import PartRules
+        from tusserver.store.objects import ObjectStore
         from tusserver.store.s3_bucket import S3Bucket
         from tusserver.store.s3_options import PartChecksum, S3Options
-        from tusserver.store.s3_parts import PartRules
         from tusserver.store.s3_presets import preset_of
     except ImportError as error:
         raise SettingsError(
@@ -79,14 +79,14 @@ def _build_s3_store(settings: Settings) -> S3Store:
         checksum=preset.checksum if checksum == "preset" else PartChecksum(checksum),
     )
     rules = PartRules(settings.object_part_size, are_equal=preset.are_equal)
-    return S3Store(S3Bucket(options), _object_options(settings, prefix, rules))
+    return ObjectStore(S3Bucket(options), _object_options(settings, prefix, rules))
 
 
-def _build_azure_store(settings: Settings) -> S3Store:
+def _build_azure_store(settings: Settings) -> ObjectStore:
     try:
         from tusserver.store.azure_bucket import AzureBucket
         from tusserver.store.azure_options import AzureOptions, azure_rules
-        from tusserver.store.s3 import S3Store
+        from tusserver.store.objects import ObjectStore
     except ImportError as error:
         raise SettingsError(
             f"store: a package for Azure is missing ({error}): pip install 'tusserver[azure]'"
@@ -108,7 +108,7 @@ def _build_azure_store(settings: Settings) -> S3Store:
         os.environ.get("AZURE_STORAGE_SAS_TOKEN", ""),
     )
     rules = azure_rules(settings.object_part_size)
-    return S3Store(AzureBucket(options), _object_options(settings, prefix, rules))
+    return ObjectStore(AzureBucket(options), _object_options(settings, prefix, rules))
 
 
 def _region_of_environment() -> str | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tusserver.store.bucket import Bucket
 from tusserver.store.object_options import ObjectOptions
-from tusserver.store.s3 import S3Store
-from tusserver.store.s3_parts import MIB, PartRules
+from tusserver.store.object_parts import MIB, PartRules
+from tusserver.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     import pytest
@@ -65,11 +65,11 @@ class ObjectServer(Protocol):
     def end_multiparts(self, prefix: str) -> None: ...
 
 
-def store_of(server: ObjectServer, prefix: str, **options: Any) -> S3Store:
+def store_of(server: ObjectServer, prefix: str, **options: Any) -> ObjectStore:
     """A store on this service; options of the client under `client`."""
     client = server.bucket(**options.pop("client", {}))
     rules = replace(options.pop("rules", ASCENDING), are_copied=server.are_copied)
-    return S3Store(client, ObjectOptions(prefix, rules, **options))
+    return ObjectStore(client, ObjectOptions(prefix, rules, **options))
 
 
 class Prefix:
@@ -79,7 +79,7 @@ class Prefix:
         self.server, self.prefix = server, prefix
 
     @asynccontextmanager
-    async def store(self, **options: Any) -> AsyncIterator[S3Store]:
+    async def store(self, **options: Any) -> AsyncIterator[ObjectStore]:
         """A server's store; each is as one of another machine."""
         store = store_of(self.server, self.prefix, **{"flush": 60.0, **options})
         await store.start()

@@ -21,8 +21,8 @@ from tusserver.store.base import (
 from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.store.memory import MemoryStore
+from tusserver.store.object_parts import MIN_PART, PartRules
 from tusserver.store.s3_options import PartChecksum
-from tusserver.store.s3_parts import MIN_PART, PartRules
 
 
 class FullStore(Store, TerminatingStore, ConcatenatingStore, Protocol):

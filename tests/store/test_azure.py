@@ -1,6 +1,6 @@
 """Uploads in Azure Blob Storage: what is peculiar to blocks that wait in the place of an object.
 
-What holds for every service that keeps objects is in test_s3 and test_s3_survey.
+What holds for every service that keeps objects is in test_objects and test_object_survey.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tusserver.protocol.decision import Append
 from tusserver.protocol.errors import StorageFailed, StorageUnavailable, UploadDamaged
 from tusserver.store.base import StoreUnusable
 from tusserver.store.bucket import PartsRefused
-from tusserver.store.s3 import S3Store
-from tusserver.store.s3_buffers import PartBuffer, PartMemory, Span
-from tusserver.store.s3_parts import MIB
-from tusserver.store.s3_record import Kept
+from tusserver.store.object_buffers import PartBuffer, PartMemory, Span
+from tusserver.store.object_parts import MIB
+from tusserver.store.object_record import Kept
+from tusserver.store.objects import ObjectStore
 
 pytestmark = pytest.mark.anyio
 
@@ -222,7 +222,7 @@ async def test_an_object_has_the_media_type_of_its_upload(
 # A week.
 
 
-async def made_old(prefix: Prefix, store: S3Store, age: timedelta) -> None:
+async def made_old(prefix: Prefix, store: ObjectStore, age: timedelta) -> None:
     """As if the last byte had come so long ago."""
     kept = (await store.get(ID)).origin
     assert isinstance(kept, Kept)

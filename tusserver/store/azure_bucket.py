@@ -38,7 +38,7 @@ from tusserver.store.bucket import (
     PartsRefused,
     Superseded,
 )
-from tusserver.store.s3_record import Part, S3Storage
+from tusserver.store.object_record import ObjectStorage, Part
 from tusserver.together import together
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.store.azure_options import AzureOptions
-    from tusserver.store.s3_buffers import Span
+    from tusserver.store.object_buffers import Span
 
 _READ_SIZE = 4 * 1024 * 1024
 _COPIED = 256 * 1024
@@ -75,8 +75,8 @@ class AzureBucket:
         self._places: OrderedDict[str, None] = OrderedDict()
         """Objects in whose places we have seen something."""
 
-    def storage(self, key: str) -> S3Storage:
-        return S3Storage(type="azurestore", container=self._name, key=key)
+    def storage(self, key: str) -> ObjectStorage:
+        return ObjectStorage(type="azurestore", container=self._name, key=key)
 
     async def start(self) -> None:
         try:

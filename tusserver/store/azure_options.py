@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tusserver.store.s3_parts import MIB, PartRules
+from tusserver.store.object_parts import MIB, PartRules
 
 MAX_PART, MAX_PARTS = 4000 * MIB, 50_000
 MAX_OBJECT = 100 * MIB * MIB

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from datetime import datetime, timedelta
 
-    from tusserver.store.s3_buffers import Span
-    from tusserver.store.s3_record import Part, S3Storage
+    from tusserver.store.object_buffers import Span
+    from tusserver.store.object_record import ObjectStorage, Part
 
 
 class ObjectMissing(Exception):
@@ -71,7 +71,7 @@ class Bucket(Protocol):
         """
         ...
 
-    def storage(self, key: str) -> S3Storage:
+    def storage(self, key: str) -> ObjectStorage:
         """Where the bytes of an upload are to lie, as tusd writes it down."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tusserver.store.s3_parts import MIB, PartRules
+from tusserver.store.object_parts import MIB, PartRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,15 @@ from tusserver.store.bucket import (
     PartsRefused,
     Superseded,
 )
+from tusserver.store.object_record import ObjectStorage, Part
 from tusserver.store.s3_options import PartChecksum
-from tusserver.store.s3_record import Part, S3Storage
 from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
     from datetime import datetime
 
-    from tusserver.store.s3_buffers import Span
+    from tusserver.store.object_buffers import Span
     from tusserver.store.s3_options import S3Options
 
 _ATTEMPTS = 4
@@ -67,8 +67,8 @@ class S3Bucket:
         self._exit = AsyncExitStack()
         self._client: Any = None
 
-    def storage(self, key: str) -> S3Storage:
-        return S3Storage(type="s3store", bucket=self._name, key=key)
+    def storage(self, key: str) -> ObjectStorage:
+        return ObjectStorage(type="s3store", bucket=self._name, key=key)
 
     async def start(self) -> None:
         options = self.options

@@ -17,14 +17,14 @@ from tusserver.protocol.errors import StorageUnavailable, UploadDamaged, UploadN
 from tusserver.protocol.upload import Final, Upload
 from tusserver.rules import UploadsOptions
 from tusserver.store.base import Finding, Known, Mark
-from tusserver.store.s3_parts import MIB
+from tusserver.store.object_parts import MIB
 from tusserver.sweeper import Sweeper, SweepReport
 from tusserver.uploads import Uploads
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from tusserver.store.s3 import S3Store
+    from tusserver.store.objects import ObjectStore
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ CALLS = [
 TAIL = ".part-" + "0" * 16
 
 
-async def swept(store: S3Store, **options: Any) -> SweepReport:
+async def swept(store: ObjectStore, **options: Any) -> SweepReport:
     """What a sweep has done whose server is the only one."""
     options = {"expires_after": None, **options}
     uploads = Uploads(store, MemoryLocker(), UploadsOptions(**options))
@@ -44,15 +44,15 @@ async def swept(store: S3Store, **options: Any) -> SweepReport:
     return report
 
 
-async def findings(store: S3Store) -> list[Finding]:
+async def findings(store: ObjectStore) -> list[Finding]:
     return [finding async for finding in store.findings()]
 
 
-async def kinds(store: S3Store) -> list[str]:
+async def kinds(store: ObjectStore) -> list[str]:
     return [finding.kind for finding in await findings(store)]
 
 
-async def mended(store: S3Store) -> list[bool]:
+async def mended(store: ObjectStore) -> list[bool]:
     return [await store.mend(finding) for finding in await findings(store)]
 
 

@@ -1,9 +1,10 @@
 """Uploads in a bucket of an object store, for any number of servers that share a locker.
 
 The record of an upload says how far it has got, and which parts of a multipart upload and which
-smaller objects hold its bytes (s3_record, s3_keys). Nothing else counts: what is listed in the
-bucket is never added up. A body becomes parts in s3_session; s3_assembly makes one object of them,
-s3_joining one upload of several, s3_removal removes all, s3_survey finds what crashes have left.
+smaller objects hold its bytes (object_record, object_keys). Nothing else counts: what is listed in
+the bucket is never added up. A body becomes parts in object_session; object_assembly makes one
+object of them, object_joining one upload of several, object_removal removes all, object_survey
+finds what crashes have left.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFou
 from tusserver.protocol.upload import Final
 from tusserver.store.base import Appended
 from tusserver.store.bucket import ObjectMissing, PartsRefused
-from tusserver.store.s3_assembly import S3Ground, assembled
-from tusserver.store.s3_joining import S3Joiner
-from tusserver.store.s3_keys import Keys
-from tusserver.store.s3_record import Kept, as_s3_upload, new_s3_record
-from tusserver.store.s3_records import S3Records
-from tusserver.store.s3_removal import remove, remove_bytes
-from tusserver.store.s3_session import S3Session
-from tusserver.store.s3_survey import S3Survey
+from tusserver.store.object_assembly import ObjectGround, assembled
+from tusserver.store.object_joining import ObjectJoiner
+from tusserver.store.object_keys import Keys
+from tusserver.store.object_record import Kept, as_object_upload, new_object_record
+from tusserver.store.object_records import ObjectRecords
+from tusserver.store.object_removal import remove, remove_bytes
+from tusserver.store.object_session import ObjectSession
+from tusserver.store.object_survey import ObjectSurvey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -37,20 +38,20 @@ if TYPE_CHECKING:
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
     from tusserver.store.bucket import Bucket
     from tusserver.store.object_options import ObjectOptions
-    from tusserver.store.s3_record import S3State
+    from tusserver.store.object_record import ObjectState
 
 
-class S3Store:
+class ObjectStore:
     """One prefix of one bucket."""
 
     def __init__(self, bucket: Bucket, options: ObjectOptions) -> None:
         self.options = options
         self.bucket = bucket
         self._keys = Keys(options.prefix)
-        self._records = S3Records(self.bucket, self._keys)
-        self._ground = S3Ground(options, self.bucket, self._keys, self._records)
-        self._joiner = S3Joiner(self._ground)
-        self._survey = S3Survey(self._ground)
+        self._records = ObjectRecords(self.bucket, self._keys)
+        self._ground = ObjectGround(options, self.bucket, self._keys, self._records)
+        self._joiner = ObjectJoiner(self._ground)
+        self._survey = ObjectSurvey(self._ground)
 
     async def connect(self) -> None:
         await self.bucket.start()
@@ -68,10 +69,10 @@ class S3Store:
 
     async def create(self, upload: Upload) -> Upload:
         storage = self.bucket.storage(self._keys.data(upload.upload_id))
-        kept = await self._records.add(new_s3_record(upload, storage))
+        kept = await self._records.add(new_object_record(upload, storage))
         if upload.is_complete and not isinstance(upload.concat, Final):
             kept = await self._put_empty(kept)
-        return as_s3_upload(upload.upload_id, kept)
+        return as_object_upload(upload.upload_id, kept)
 
     async def _put_empty(self, kept: Kept) -> Kept:
         part = self._ground.part_buffer(1)
@@ -83,7 +84,7 @@ class S3Store:
         return await self._records.replace(kept, assembled(kept.state, 0))
 
     async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
-        return as_s3_upload(upload_id, await self._records.load(upload_id))
+        return as_object_upload(upload_id, await self._records.load(upload_id))
 
     async def open(self, upload_id: str) -> Upload:
         kept = await self._records.load(upload_id)
@@ -91,9 +92,9 @@ class S3Store:
             kept = await self._ground.assemble(kept)
         elif kept.state.parts:
             await self._check_parts(kept.record.upload_id, kept.state)
-        return as_s3_upload(upload_id, kept)
+        return as_object_upload(upload_id, kept)
 
-    async def _check_parts(self, upload_id: str, state: S3State) -> None:
+    async def _check_parts(self, upload_id: str, state: ObjectState) -> None:
         """After a long rest: better now than with the last byte. Raises UploadDamaged."""
         keeping = self.bucket.keeps_parts
         if keeping is None or state.modified_at is None:
@@ -110,7 +111,7 @@ class S3Store:
     ) -> Appended:
         kept = upload.origin
         assert isinstance(kept, Kept)
-        session = S3Session(self._ground, kept, plan, body)
+        session = ObjectSession(self._ground, kept, plan, body)
         try:
             outcome = await session.write_all()
             late = None
@@ -122,7 +123,7 @@ class S3Store:
             raise
         finally:
             await session.close()
-        return Appended(as_s3_upload(upload.upload_id, kept), outcome)
+        return Appended(as_object_upload(upload.upload_id, kept), outcome)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         kept = upload.origin
@@ -154,7 +155,7 @@ class S3Store:
         changed = await self._records.replace(kept, state, finish=finish)
         if finish.has_left:
             await remove_bytes(self._ground, upload.upload_id, kept.state)
-        return as_s3_upload(upload.upload_id, changed)
+        return as_object_upload(upload.upload_id, changed)
 
     def ids(self) -> AsyncIterator[str]:
         return self._ids()

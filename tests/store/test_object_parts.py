@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tusserver.store.s3_parts import (
+from tusserver.store.object_parts import (
     MAX_OBJECT,
     MAX_PARTS,
     MIB,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.store.bucket import Bucket, Listed
-    from tusserver.store.s3_keys import Keys
+    from tusserver.store.object_keys import Keys
 
 
 @dataclass(slots=True)

@@ -32,8 +32,8 @@ from tusserver.protocol.errors import (
 )
 from tusserver.protocol.upload import Final
 from tusserver.store.base import StoreUnusable
-from tusserver.store.s3_parts import MIB, PartRules
-from tusserver.store.s3_record import Kept
+from tusserver.store.object_parts import MIB, PartRules
+from tusserver.store.object_record import Kept
 
 pytestmark = pytest.mark.anyio
 

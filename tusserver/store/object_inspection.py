@@ -16,8 +16,8 @@ from msgspec import Struct
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding
 from tusserver.store.bucket import ObjectMissing, Superseded
-from tusserver.store.s3_record import as_s3_upload, decode_s3
-from tusserver.store.s3_removal import finish_removal
+from tusserver.store.object_record import as_object_upload, decode_object
+from tusserver.store.object_removal import finish_removal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.bucket import Multipart
-    from tusserver.store.s3_assembly import S3Ground
-    from tusserver.store.s3_listing import Group
-    from tusserver.store.s3_record import Kept
+    from tusserver.store.object_assembly import ObjectGround
+    from tusserver.store.object_listing import Group
+    from tusserver.store.object_record import Kept
 
 
 class _Kind(Enum):
@@ -79,10 +79,10 @@ class Seen(Struct, frozen=True):
     is_unread: bool = False
 
 
-class S3Inspection:
+class ObjectInspection:
     """Looks into the bucket of one store."""
 
-    def __init__(self, ground: S3Ground) -> None:
+    def __init__(self, ground: ObjectGround) -> None:
         self._ground = ground
         self._bucket = ground.bucket
         self._keys = ground.keys
@@ -122,7 +122,7 @@ class S3Inspection:
         found = [kind.finding(upload_id) for kind in self._compare(kept, group)]
         if await self._stale(group.notes):
             found.append(_Kind.WAITING.finding(upload_id))
-        return Seen(as_s3_upload(upload_id, kept), tuple(found))
+        return Seen(as_object_upload(upload_id, kept), tuple(found))
 
     def _without_record(self, group: Group, oldest: datetime | None) -> Iterable[Finding]:
         if oldest is None or group.modified_at >= oldest:
@@ -228,7 +228,7 @@ class S3Inspection:
             return False
         except TusError:
             return True  # Nobody can say; its notes do no harm.
-        return as_s3_upload(upload_id, kept).is_pending
+        return as_object_upload(upload_id, kept).is_pending
 
     async def _mend_waiting(self, partial_id: str) -> bool:
         pages = self._bucket.pages(self._keys.waiting(partial_id))
@@ -272,7 +272,7 @@ class S3Inspection:
         info = self._keys.info(upload_id)
         try:
             content, etag = await self._bucket.get(info)
-            decode_s3(content, upload_id)
+            decode_object(content, upload_id)
         except ObjectMissing:
             return False
         except UploadDamaged:

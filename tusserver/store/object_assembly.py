@@ -14,26 +14,26 @@ from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged
 from tusserver.protocol.grammar import parse_metadata
 from tusserver.store.base import StoreUnusable
 from tusserver.store.bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
-from tusserver.store.s3_buffers import PartBuffer, PartMemory
-from tusserver.store.s3_records import Overtaken
+from tusserver.store.object_buffers import PartBuffer, PartMemory
+from tusserver.store.object_records import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from tusserver.store.bucket import Bucket
+    from tusserver.store.object_keys import Keys
     from tusserver.store.object_options import ObjectOptions
-    from tusserver.store.s3_keys import Keys
-    from tusserver.store.s3_record import Kept, S3Record, S3State, Tail
-    from tusserver.store.s3_records import S3Records
+    from tusserver.store.object_record import Kept, ObjectRecord, ObjectState, Tail
+    from tusserver.store.object_records import ObjectRecords
 
 _LONGEST_TYPE = 255
 
 
-class S3Ground:
+class ObjectGround:
     """What everybody needs who works on uploads in one bucket."""
 
     def __init__(
-        self, options: ObjectOptions, bucket: Bucket, keys: Keys, records: S3Records
+        self, options: ObjectOptions, bucket: Bucket, keys: Keys, records: ObjectRecords
     ) -> None:
         self.options = options
         self.bucket = bucket
@@ -88,8 +88,10 @@ class S3Ground:
             part.fill_front(data, position)
             position += len(data)
 
-    async def begin_multipart(self, kept: Kept, state: S3State) -> Kept:
-        """Records this state with a new multipart upload. Raises as `S3Records.replace` does."""
+    async def begin_multipart(self, kept: Kept, state: ObjectState) -> Kept:
+        """Records this state with a new multipart upload. Raises what `ObjectRecords.replace`
+        raises.
+        """
         key = self.keys.data(kept.record.upload_id)
         multipart = await self.bucket.begin_multipart(key, content_type(kept.record))
         try:
@@ -98,7 +100,7 @@ class S3Ground:
             self.in_background(self.bucket.abort(key, multipart))
             raise
 
-    async def put_whole(self, record: S3Record, part: PartBuffer) -> bool:
+    async def put_whole(self, record: ObjectRecord, part: PartBuffer) -> bool:
         """Writes an upload that is small enough as one object, unless something lies there already:
         then returns False, and the bytes have to go the way of a multipart upload.
 
@@ -142,7 +144,7 @@ class S3Ground:
         return await self.records.replace(kept, assembled(state, length))
 
 
-def assembled(state: S3State, length: int) -> S3State:
+def assembled(state: ObjectState, length: int) -> ObjectState:
     """The state of an upload whose object is there."""
     return replace(
         state,
@@ -157,7 +159,7 @@ def assembled(state: S3State, length: int) -> S3State:
     )
 
 
-def content_type(record: S3Record) -> str:
+def content_type(record: ObjectRecord) -> str:
     """What the client says that the bytes are, if a header can hold it."""
     fields = dict(parse_metadata(record.tusserver.metadata or ""))
     value = fields.get("filetype", b"").decode("ascii", "replace")
