@@ -97,7 +97,7 @@ def servers(at: Service) -> list[Server]:
     def ours(port: int, directory: Path) -> list[str]:
         return tusserver(
             f"--store=s3://{BUCKET}/{directory.name}/", f"--s3-endpoint={at.endpoint}",
-            "--s3-preset=versitygw", f"--s3-part-size={PART}",
+            "--s3-preset=versitygw", f"--object-part-size={PART}",
         )(port, directory)  # fmt: skip
 
     def theirs(*more: str) -> Server:

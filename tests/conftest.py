@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.servers import DIRECT, serving
+from tests.store.azure_server import AzureServer, azure_server
+from tests.store.bucket import ObjectServer
 from tests.store.s3_server import S3Server, s3_server
 from tests.tus import Tus
 from tusserver.serving import connection
@@ -38,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--store",
-        choices=("s3",),
+        choices=("s3", "azure"),
         help="servers with settings of their own choice keep their uploads in a bucket",
     )
 
@@ -73,6 +75,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    """A running Azurite, shared by the tests of this process."""
+    with azure_server(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
 StoreSettings = Callable[[], dict[str, Any]]
 """Settings of a store that nobody else uses; none where the default one is tested."""
 
@@ -80,9 +89,10 @@ StoreSettings = Callable[[], dict[str, Any]]
 @pytest.fixture(scope="session")
 def store_settings(request: pytest.FixtureRequest) -> StoreSettings:
     """The store that `--store` names."""
-    if request.config.getoption("--store") is None:
+    name = request.config.getoption("--store")
+    if name is None:
         return dict
-    server: S3Server = request.getfixturevalue("s3")
+    server: ObjectServer = request.getfixturevalue(name)
     server.publish_keys()
     return lambda: server.settings(f"{secrets.token_hex(4)}/")
 

@@ -26,9 +26,14 @@ from tusserver.settings import (
     parse_path,
     parse_size,
 )
-from tusserver.store.s3 import S3Store
+from tusserver.store import azure_options, object_parts
+from tusserver.store.azure_bucket import AzureBucket
+from tusserver.store.azure_options import AzureOptions, azure_rules
+from tusserver.store.object_options import ObjectOptions
+from tusserver.store.object_parts import MIB, PartRules
+from tusserver.store.objects import ObjectStore
+from tusserver.store.s3_bucket import S3Bucket
 from tusserver.store.s3_options import PartChecksum, S3Options
-from tusserver.store.s3_parts import MAX_OBJECT, MIB, PartRules
 
 MANUAL = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -141,19 +146,24 @@ def test_locks_of_one_host_do_not_need_redis() -> None:
     ("store", "bucket", "prefix"),
     [("s3://uploads", "uploads", ""), ("s3://uploads/", "uploads", ""),
      ("s3://my.bucket-1/a", "my.bucket-1", "a/"), ("s3://abc/a/b/", "abc", "a/b/"),
-     ("s3://abc/Prüf +ling", "abc", "Prüf +ling/")],
+     ("s3://abc/Prüf +ling", "abc", "Prüf +ling/"), ("azure://abc", "abc", ""),
+     ("azure://a-1-b/x/Prüf +ling", "a-1-b", "x/Prüf +ling/"),
+     ("azure://" + "a" * 63, "a" * 63, "")],
 )  # fmt: skip
 def test_uploads_in_a_bucket(store: str, bucket: str, prefix: str) -> None:
     made = build_uploads(Settings(store=store)).store
-    assert isinstance(made, S3Store)
-    assert (made.options.bucket, made.options.prefix) == (bucket, prefix)
+    assert isinstance(made, ObjectStore)
+    storage = made.bucket.storage("key")
+    assert (storage.bucket or storage.container, made.options.prefix) == (bucket, prefix)
+    assert storage.type == ("s3store" if store.startswith("s3") else "azurestore")
 
 
 @pytest.mark.parametrize(
     "store",
     ["uploads", "s3://", "s3://ab", "s3://Uploads", "s3://a_b_c", "s3://-abc", "s3://abc//",
      "s3://abc//x", "s3://abc/../x", "s3://abc/./x", "s3://abc/a\nb", "S3://abc", "gs://abc",
-     "s3://key:secret@abc"],
+     "s3://key:secret@abc", "azure://", "azure://ab", "azure://Abc", "azure://a--b", "azure://-ab",
+     "azure://ab-", "azure://a.b.c", "azure://abc/../x", "azure://" + "a" * 64],
 )  # fmt: skip
 def test_no_buckets(store: str) -> None:
     with pytest.raises(SettingsError, match=r"^store: .* write it as s3://bucket"):
@@ -172,48 +182,98 @@ def test_what_a_service_needs_comes_from_its_preset_and_the_settings_of_the_user
     other = s3_options(s3_endpoint="http://minio:9000", s3_checksum="crc32")
     assert (other.endpoint, other.path_style) == ("http://minio:9000", True)
     assert (other.region, other.checksum) == ("us-east-1", PartChecksum.CRC32)
-    r2 = s3_options(s3_endpoint="https://x.example", s3_preset="r2", s3_part_size="20MiB")
-    assert (r2.rules, r2.region) == (PartRules(usual=20 * MIB, are_equal=True), "auto")
+    r2: dict[str, Any] = {"s3_endpoint": "https://x.example", "s3_preset": "r2"}
+    rules = object_options("s3", **r2, object_part_size="20MiB").rules
+    assert rules == PartRules(usual=20 * MIB, are_equal=True)
+    assert s3_options(**r2).region == "auto"
 
 
-def test_the_settings_of_the_store_reach_it(tmp_path: Path) -> None:
-    options = s3_options(
-        s3_memory="64MiB", s3_flush="3s", upload_dir=tmp_path, check_content=True, s3_checksum="md5"
+@pytest.mark.parametrize("service", ["s3", "azure"])
+def test_the_settings_of_the_store_reach_it(service: str, tmp_path: Path) -> None:
+    options = object_options(
+        service, object_memory="64MiB", object_flush="3s", upload_dir=tmp_path, check_content=True
     )
     assert (options.memory, options.flush, options.spool_dir) == (64 * MIB, 3.0, str(tmp_path))
-    assert (options.keep_first, options.checksum) == (8192, PartChecksum.MD5)
-    assert s3_options(s3_memory="off").memory == 0
-    assert s3_options(s3_flush="off").flush > 3600
+    assert options.keep_first == 8192
+    assert object_options(service, object_memory="off").memory == 0
+    assert object_options(service, object_flush="off").flush > 3600
+
+
+def object_options(service: str, **values: Any) -> ObjectOptions:
+    store = build_uploads(Settings.of(store=f"{service}://abc", **values)).store
+    assert isinstance(store, ObjectStore)
+    return store.options
 
 
 def s3_options(**values: Any) -> S3Options:
     store = build_uploads(Settings.of(store="s3://abc", **values)).store
-    assert isinstance(store, S3Store)
-    return store.options
+    assert isinstance(store, ObjectStore)
+    assert isinstance(store.bucket, S3Bucket)
+    return store.bucket.options
+
+
+def azure_options_of(**values: Any) -> AzureOptions:
+    store = build_uploads(Settings.of(store="azure://abc", **values)).store
+    assert isinstance(store, ObjectStore)
+    assert isinstance(store.bucket, AzureBucket)
+    return store.bucket.options
+
+
+def test_how_to_get_into_azure_is_told_by_its_own_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ACCOUNT", "KEY", "SAS_TOKEN", "CONNECTION_STRING"):
+        monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
+    assert azure_options_of() == AzureOptions("abc")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "me")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "a-key")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "a-token")
+    url = "https://me.blob.core.windows.net"
+    assert azure_options_of() == AzureOptions("abc", url, "", "me", "a-key", "a-token")
+    assert azure_options_of(azure_endpoint="http://here/me").url == "http://here/me"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=a-string")
+    assert azure_options_of().connection_string == "AccountKey=a-string"
+    with pytest.raises(SettingsError, match="give one of them"):
+        azure_options_of(azure_endpoint="http://here/me")
+    assert not re.search("a-key|a-token|a-string", repr(azure_options_of()))
 
 
 def test_an_object_bounds_the_longest_upload() -> None:
-    assert build_uploads(Settings(store="s3://abc")).options.max_size == MAX_OBJECT
-    assert build_uploads(Settings(store="s3://abc", max_size=7)).options.max_size == 7
+    longest = {"s3": object_parts.MAX_OBJECT, "azure": azure_options.MAX_OBJECT}
+    for service, size in longest.items():
+        store = f"{service}://abc"
+        assert build_uploads(Settings(store=store)).options.max_size == size
+        assert build_uploads(Settings(store=store, max_size=7)).options.max_size == 7
     assert build_uploads(Settings()).options.max_size is None
 
 
 def test_the_bounds_of_parts_are_those_of_the_store() -> None:
-    assert (PartRules().least, PartRules().most) == (objects.MIN_PART, objects.MAX_PART)
-    assert objects.MAX_OBJECT == MAX_OBJECT
+    assert PartRules().least == azure_rules(0).least == objects.MIN_PART
+    for service, rules in (("s3", PartRules()), ("azure", azure_rules(0))):
+        part, size, shown = objects.BOUNDS[service]
+        assert (part, size) == tuple(map(parse_size, shown))
+        assert part == rules.most
+        assert size <= rules.most * rules.count
 
 
-def test_a_bucket_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("service", "package"), [("s3", "aiobotocore"), ("azure", "azure.storage.blob")]
+)
+def test_a_bucket_needs_its_package(
+    monkeypatch: pytest.MonkeyPatch, service: str, package: str
+) -> None:
     for name in [*sys.modules]:
-        if name.partition(".")[0] == "aiobotocore" or name.startswith("tusserver.store.s3"):
+        if name.startswith((package, f"tusserver.store.{service}")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "aiobotocore", None)
-    with pytest.raises(SettingsError, match=r"pip install 'tusserver\[s3\]'"):
-        build_uploads(Settings(store="s3://abc"))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SettingsError, match=rf"pip install 'tusserver\[{service}\]'") as caught:
+        build_uploads(Settings(store=f"{service}://abc"))
+    assert "\n" not in str(caught.value)
 
 
 def test_uploads_in_a_directory_do_not_need_the_packages_for_a_bucket() -> None:
-    code = "import sys, tusserver.compose; print({'aiobotocore', 'botocore'} & {*sys.modules})"
+    packages = {"aiobotocore", "botocore", "azure"}
+    code = f"import sys, tusserver.compose; print({packages} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -267,10 +327,17 @@ def test_values_may_be_written_as_on_the_command_line() -> None:
         ({"store": "s3://abc", "direct_io": "on"}, "direct-io is for uploads in a"),
         ({"store": "s3://abc", "s3_endpoint": "minio:9000"}, "s3-endpoint is a URL"),
         ({"store": "s3://abc", "s3_endpoint": "http://"}, "s3-endpoint is a URL"),
-        ({"store": "s3://abc", "s3_part_size": 5 * MIB - 1}, "at least 5MiB"),
-        ({"store": "s3://abc", "s3_part_size": None}, "at least 5MiB"),
-        ({"store": "s3://abc", "s3_part_size": 5 * 1024 * MIB + 1}, "at most 5GiB"),
+        ({"store": "s3://abc", "s3_endpoint": "http://me:key@x"}, "s3-endpoint is a URL"),
+        ({"store": "s3://abc", "object_part_size": 5 * MIB - 1}, "at least 5MiB"),
+        ({"store": "s3://abc", "object_part_size": None}, "at least 5MiB"),
+        ({"store": "s3://abc", "object_part_size": 5 * 1024 * MIB + 1}, "at most 5GiB"),
         ({"store": "s3://abc", "max_size": 5 * MIB * MIB + 1}, "at most 5TiB"),
+        ({"store": "azure://abc", "destination_root": "/x"}, "destination-root is for uploads in"),
+        ({"store": "azure://abc", "azure_endpoint": "abc"}, "azure-endpoint is a URL"),
+        ({"store": "azure://abc", "azure_endpoint": "http://x/?sig=y"}, "azure-endpoint is a URL"),
+        ({"store": "azure://abc", "object_part_size": 5 * MIB - 1}, "at least 5MiB"),
+        ({"store": "azure://abc", "object_part_size": 4000 * MIB + 1}, "at most 4000MiB"),
+        ({"store": "azure://abc", "max_size": 100 * MIB * MIB + 1}, "at most 100TiB"),
         ({"cors_allow_credentials": True}, "name the origins"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -16,13 +16,17 @@ from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
 if TYPE_CHECKING:
     from tusserver.lock.base import Locker
-    from tusserver.store.s3 import S3Store
+    from tusserver.store.object_options import ObjectOptions
+    from tusserver.store.object_parts import PartRules
+    from tusserver.store.objects import ObjectStore
 
 _A_DAY = 86400.0
 
 
-def build_store(settings: Settings) -> FileStore | S3Store:
+def build_store(settings: Settings) -> FileStore | ObjectStore:
     """The store that these settings name. Raises SettingsError."""
+    if settings.store.startswith("azure://"):
+        return _build_azure_store(settings)
     if settings.is_in_bucket:
         return _build_s3_store(settings)
     return FileStore(
@@ -38,11 +42,26 @@ def build_store(settings: Settings) -> FileStore | S3Store:
     )
 
 
-def _build_s3_store(settings: Settings) -> S3Store:
+def _object_options(settings: Settings, prefix: str, rules: PartRules) -> ObjectOptions:
+    from tusserver.store.object_options import ObjectOptions
+
+    flush = settings.object_flush
+    return ObjectOptions(
+        prefix if not prefix or prefix.endswith("/") else f"{prefix}/",
+        rules,
+        memory=settings.object_memory or 0,
+        spool_dir=str(settings.upload_dir.absolute()),
+        flush=_A_DAY if flush is None else flush.total_seconds(),
+        keep_first=SNIFF_SIZE if settings.check_content else 0,
+    )
+
+
+def _build_s3_store(settings: Settings) -> ObjectStore:
     try:
-        from tusserver.store.s3 import S3Store
+        from tusserver.store.object_parts import PartRules
+        from tusserver.store.objects import ObjectStore
+        from tusserver.store.s3_bucket import S3Bucket
         from tusserver.store.s3_options import PartChecksum, S3Options
-        from tusserver.store.s3_parts import PartRules
         from tusserver.store.s3_presets import preset_of
     except ImportError as error:
         raise SettingsError(
@@ -50,22 +69,46 @@ def _build_s3_store(settings: Settings) -> S3Store:
         ) from None
     preset = preset_of(settings.s3_preset, settings.s3_endpoint)
     bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
-    checksum, flush = settings.s3_checksum, settings.s3_flush
-    assert settings.s3_part_size is not None, "the settings have been checked"
+    assert settings.object_part_size is not None, "the settings have been checked"
+    checksum = settings.s3_checksum
     options = S3Options(
         bucket,
-        prefix if not prefix or prefix.endswith("/") else f"{prefix}/",
         endpoint=settings.s3_endpoint or None,
         region=settings.s3_region or _region_of_environment() or preset.region,
         path_style=preset.path_style,
         checksum=preset.checksum if checksum == "preset" else PartChecksum(checksum),
-        rules=PartRules(usual=settings.s3_part_size, are_equal=preset.are_equal),
-        memory=settings.s3_memory or 0,
-        spool_dir=str(settings.upload_dir.absolute()),
-        flush=_A_DAY if flush is None else flush.total_seconds(),
-        keep_first=SNIFF_SIZE if settings.check_content else 0,
     )
-    return S3Store(options)
+    rules = PartRules(settings.object_part_size, are_equal=preset.are_equal)
+    return ObjectStore(S3Bucket(options), _object_options(settings, prefix, rules))
+
+
+def _build_azure_store(settings: Settings) -> ObjectStore:
+    try:
+        from tusserver.store.azure_bucket import AzureBucket
+        from tusserver.store.azure_options import AzureOptions, azure_rules
+        from tusserver.store.objects import ObjectStore
+    except ImportError as error:
+        raise SettingsError(
+            f"store: a package for Azure is missing ({error}): pip install 'tusserver[azure]'"
+        ) from None
+    container, _, prefix = settings.store.removeprefix("azure://").partition("/")
+    assert settings.object_part_size is not None, "the settings have been checked"
+    connection_string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    if connection_string and settings.azure_endpoint:
+        raise SettingsError(
+            "azure-endpoint: AZURE_STORAGE_CONNECTION_STRING says it already; give one of them"
+        )
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT", "")
+    options = AzureOptions(
+        container,
+        settings.azure_endpoint or (account and f"https://{account}.blob.core.windows.net"),
+        connection_string,
+        account,
+        os.environ.get("AZURE_STORAGE_KEY", ""),
+        os.environ.get("AZURE_STORAGE_SAS_TOKEN", ""),
+    )
+    rules = azure_rules(settings.object_part_size)
+    return ObjectStore(AzureBucket(options), _object_options(settings, prefix, rules))
 
 
 def _region_of_environment() -> str | None:

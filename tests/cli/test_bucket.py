@@ -1,8 +1,9 @@
-"""The commands on uploads in a bucket, from the command line to a real S3 service."""
+"""The commands on uploads in a bucket, from the command line to a real service."""
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +13,43 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.servers import process_server, serving
-from tests.store.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from tests.store import azure_server, s3_server
+from tests.store.bucket import ObjectServer
 from tests.tus import Tus
 from tusserver.cli.main import cli
 
 Settings = dict[str, Any]
 
 
+KEYS = {
+    "AWS_ACCESS_KEY_ID": s3_server.ACCESS_KEY,
+    "AWS_SECRET_ACCESS_KEY": s3_server.SECRET_KEY,
+    "AZURE_STORAGE_ACCOUNT": azure_server.ACCOUNT,
+    "AZURE_STORAGE_KEY": azure_server.KEY,
+}
+OTHER_KEYS = {"AWS_SECRET_ACCESS_KEY": "another", "AZURE_STORAGE_KEY": "YW5vdGhlcg=="}
+
+
+@pytest.fixture(params=["s3", "azure"])
+def objects(request: pytest.FixtureRequest) -> ObjectServer:
+    """Each service that keeps objects in turn."""
+    server: ObjectServer = request.getfixturevalue(request.param)
+    return server
+
+
 @pytest.fixture
-def settings(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    store = {"store": f"s3://{BUCKET}/{secrets.token_hex(4)}", "s3_endpoint": s3.endpoint}
+def settings(objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    needed = ("store", "s3_endpoint", "azure_endpoint")
+    given = objects.settings(secrets.token_hex(4))
+    store = {name: value for name, value in given.items() if name in needed}
     return {"upload_dir": tmp_path / "uploads", **store}
+
+
+def endpoint(settings: Settings) -> str:
+    (value,) = (value for name, value in settings.items() if name.endswith("_endpoint"))
+    return str(value)
 
 
 @pytest.fixture
@@ -78,14 +103,13 @@ def test_what_has_expired_is_swept(tus: Tus, settings: Settings) -> None:
 
 
 def test_what_a_crash_has_left_is_verified_and_mended(
-    tus: Tus, settings: Settings, s3: S3Server
+    tus: Tus, settings: Settings, objects: ObjectServer
 ) -> None:
     url = tus.mk(10)
     in_order = (0, "Everything is in order.\n")
     assert verify(settings) == in_order
-    prefix = settings["store"].removeprefix(f"s3://{BUCKET}/")
-    key = f"{prefix}/{url.rpartition('/')[2]}.part-{'0' * 16}"
-    s3.client().put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    prefix = settings["store"].rpartition("/")[2]
+    objects.put(f"{prefix}/{url.rpartition('/')[2]}.part-{'0' * 16}", b"x")
     code, told = verify(settings, "--dry-run")
     assert (code, "in no record" in told) == (1, True)
     code, told = verify(settings)
@@ -96,23 +120,27 @@ def test_what_a_crash_has_left_is_verified_and_mended(
 def test_a_server_says_where_its_uploads_are(settings: Settings) -> None:
     done = run(settings, "serve", "--check-config")
     assert done.exit_code == 0
-    assert f"Uploads go to {settings['store']} at {settings['s3_endpoint']}" in done.stdout
+    assert f"Uploads go to {settings['store']} at {endpoint(settings)}" in done.stdout
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(settings: Settings) -> None:
+    service = settings["store"].partition("://")[0]
+    word = {"s3": "bucket", "azure": "container"}[service]
     for command in ("ls", "serve"):
-        done = run({**settings, "store": "s3://missing"}, command)
+        done = run({**settings, "store": f"{service}://missing"}, command)
         assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
-        assert done.stderr.startswith("Error: bucket missing: there is no such bucket")
+        assert done.stderr.startswith(f"Error: {word} missing: there is no such {word}")
 
 
 def test_keys_that_are_refused_are_told_in_one_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    for name, key in OTHER_KEYS.items():
+        monkeypatch.setenv(name, key)
     done = run(settings, "ls")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
-    assert "the service refuses these keys" in done.stderr
+    assert re.search("the service refuses th(ese keys|is key)", done.stderr)
+    assert not any(key in done.output for key in OTHER_KEYS.values())
 
 
 def test_a_directory_that_cannot_be_made_is_told(settings: Settings, tmp_path: Path) -> None:

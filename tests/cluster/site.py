@@ -34,7 +34,7 @@ class Site:
         self.prefix = Prefix(s3, f"{secrets.token_hex(4)}/")
         options = (
             f"--store=s3://{BUCKET}/{self.prefix.prefix}", f"--s3-endpoint={gate.endpoint}",
-            "--s3-preset=seaweedfs", "--s3-part-size=5MiB", "--s3-flush=1s",
+            "--s3-preset=seaweedfs", "--object-part-size=5MiB", "--object-flush=1s",
             f"--lock={redis.address}", "--behind-proxy", "--api=on", "--log-level=warning", *more,
         )  # fmt: skip
         self.nodes = [

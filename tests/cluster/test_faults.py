@@ -19,10 +19,10 @@ import pytest
 
 from tests.cluster.clients import PATIENCE, Client, Weather
 from tests.cluster.faults import FAULTS
+from tests.store.bucket import store_of
 from tests.store.s3_server import BUCKET
 from tusserver.lock.memory import MemoryLocker
 from tusserver.rules import UploadsOptions
-from tusserver.store.s3 import S3Store
 from tusserver.sweeper import Sweeper
 from tusserver.uploads import Uploads
 
@@ -152,7 +152,7 @@ def surprises(log: str) -> list[str]:
 
 async def assert_swept(site: Site, known: set[str]) -> None:
     """After one sweep the bucket has what the records name, and nothing else of ours."""
-    store = S3Store(site.s3.options(site.prefix.prefix, grace=0.0))
+    store = store_of(site.s3, site.prefix.prefix, grace=0.0)
     await store.start()
     try:
         options = UploadsOptions(expires_after=None)

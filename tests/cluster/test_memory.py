@@ -37,8 +37,8 @@ def node(s3: S3Server, tmp_path: Path) -> Iterator[ProcessServer]:
     s3.publish_keys()
     options = (
         f"--store=s3://{BUCKET}/{secrets.token_hex(4)}", f"--s3-endpoint={s3.endpoint}",
-        "--s3-preset=seaweedfs", "--s3-part-size=5MiB", f"--s3-memory={PARTS}MiB",
-        "--s3-flush=2s", "--api=off",
+        "--s3-preset=seaweedfs", "--object-part-size=5MiB", f"--object-memory={PARTS}MiB",
+        "--object-flush=2s", "--api=off",
     )  # fmt: skip
     with process_server(tmp_path / "uploads", *options) as server:
         for _ in range(2):

@@ -189,7 +189,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
             store=f"s3://{BUCKET}/tusserver/",
             lock=redis.address,
             trusted_proxies="127.0.0.1",
-            s3_flush="0.1s",
+            object_flush="0.1s",
             location="url",
         )
         nodes = [

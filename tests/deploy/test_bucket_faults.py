@@ -104,7 +104,7 @@ def refused(
         f"--store=s3://{BUCKET}/{tmp_path.name}/",
         f"--s3-endpoint=http://127.0.0.1:{gate.port}",
         "--s3-preset=seaweedfs",
-        "--s3-flush=0.1s",
+        "--object-flush=0.1s",
     )
     try:
         server.start()

@@ -198,7 +198,7 @@ def test_a_node_has_the_time_and_the_room_that_its_settings_need(tmp_path: Path)
     word, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert word == "sleep"
     assert pod["terminationGracePeriodSeconds"] > int(seconds) + stop.total_seconds()
-    memory = parse_size(environment["TUSSERVER_S3_MEMORY"])
+    memory = parse_size(environment["TUSSERVER_OBJECT_MEMORY"])
     limit = parse_size(f"{container['resources']['limits']['memory']}B")
     assert memory is not None
     assert limit is not None

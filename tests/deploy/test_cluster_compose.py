@@ -122,7 +122,7 @@ def test_a_node_has_the_time_and_the_memory_that_its_settings_need(
     assert stop is not None
     assert timeout is not None
     assert stop > timeout
-    memory = parse_size(service["environment"]["TUSSERVER_S3_MEMORY"])
+    memory = parse_size(service["environment"]["TUSSERVER_OBJECT_MEMORY"])
     assert memory is not None
     assert int(service["mem_limit"]) >= 2 * memory
     assert [volume["target"] for volume in service["volumes"]] == ["/data"]

@@ -16,12 +16,12 @@ JS = Path(__file__).parent / "js"
 CACHE = Path(__file__).parents[2] / ".cache" / "node"
 
 
-def node_modules() -> Path:
-    """The folder of the packages that js/package.json names, installed when it is missing."""
+def node_modules(folder: Path = JS) -> Path:
+    """The folder of the packages that package.json in `folder` names, installed when missing."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise AssertionError(f"{program} is not installed; Node 18 or newer is needed")
-    description = (JS / "package.json").read_bytes()
+    description = (folder / "package.json").read_bytes()
     place = CACHE / sha256(description).hexdigest()[:12]
     place.mkdir(parents=True, exist_ok=True)
     # Several test processes may come here at the same time.

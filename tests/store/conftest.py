@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.store.bucket import Dying, Prefix
+from tests.store.bucket import Dying, ObjectServer, Prefix, store_of
 from tests.store.fanned import FannedOutStore
-from tests.store.s3_server import S3Server
 from tusserver.store.base import (
     ConcatenatingStore,
     InspectingStore,
@@ -22,9 +21,8 @@ from tusserver.store.base import (
 from tusserver.store.calls import Placement
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 from tusserver.store.memory import MemoryStore
-from tusserver.store.s3 import S3Store
+from tusserver.store.object_parts import MIN_PART, PartRules
 from tusserver.store.s3_options import PartChecksum
-from tusserver.store.s3_parts import MIN_PART, PartRules
 
 
 class FullStore(Store, TerminatingStore, ConcatenatingStore, Protocol):
@@ -51,40 +49,47 @@ STORES: dict[str, Callable[[Path], FullStore]] = {
 }
 
 
-S3_STORES: dict[str, dict[str, Any]] = {
+SPOOLED = {"memory": 0, "sending": 1, "rules": PartRules(usual=MIN_PART, are_equal=True)}
+OBJECT_STORES: dict[str, dict[str, Any]] = {
     "s3": {},
-    "s3-spooled": {
-        "memory": 0,
-        "sending": 1,
-        "rules": PartRules(usual=MIN_PART, are_equal=True),
-        "checksum": PartChecksum.MD5,
-    },
+    "s3-spooled": {**SPOOLED, "client": {"checksum": PartChecksum.MD5}},
+    "azure": {},
+    "azure-spooled": SPOOLED,
 }
+"""The fixture of the service, and how it is used."""
 
 
 @pytest.fixture
-def s3_prefix() -> str:
+def own_prefix() -> str:
     """Below it nobody else has anything."""
     return f"{secrets.token_hex(4)}/"
 
 
-@pytest.fixture
-def prefix(s3: S3Server, s3_prefix: str) -> Prefix:
-    return Prefix(s3, s3_prefix)
+@pytest.fixture(params=["s3", "azure"])
+def objects(request: pytest.FixtureRequest) -> ObjectServer:
+    """Each service that keeps objects in turn."""
+    server: ObjectServer = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture
-def dying(monkeypatch: pytest.MonkeyPatch) -> Dying:
-    return Dying(monkeypatch)
+def prefix(objects: ObjectServer, own_prefix: str) -> Prefix:
+    return Prefix(objects, own_prefix)
 
 
-@pytest.fixture(params=[*STORES, *S3_STORES])
+@pytest.fixture
+def dying(objects: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Dying:
+    return Dying(monkeypatch, objects.bucket_class)
+
+
+@pytest.fixture(params=[*STORES, *OBJECT_STORES])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FullStore]:
     """Each store in turn, started."""
     made: FullStore
-    if request.param in S3_STORES:
-        server, prefix = request.getfixturevalue("s3"), request.getfixturevalue("s3_prefix")
-        made = S3Store(server.options(prefix, flush=0.05, **S3_STORES[request.param]))
+    if request.param in OBJECT_STORES:
+        server = request.getfixturevalue(request.param.partition("-")[0])
+        prefix = request.getfixturevalue("own_prefix")
+        made = store_of(server, prefix, flush=0.05, **OBJECT_STORES[request.param])
     else:
         made = STORES[request.param](tmp_path)
     await made.start()

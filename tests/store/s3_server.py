@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
 from tests.servers import free_port
+from tusserver.store.s3_bucket import S3Bucket
 from tusserver.store.s3_options import S3Options
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ SERVICE = os.environ.get("TUSSERVER_TEST_S3", "weed")
 
 
 class S3Server:
-    """A running service; tests may kill it and start it again on the same folder and port."""
+    """A service of this kind; see `ObjectServer`."""
+
+    bucket_class = S3Bucket
+    are_copied = True
+    ending = "abort"
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -141,29 +146,58 @@ class S3Server:
         if self._process.poll() is None:
             self._process.send_signal(number)
 
-    def options(self, prefix: str, **changes: Any) -> S3Options:
-        """For a store that has this prefix to itself."""
-        return S3Options(
-            BUCKET,
-            prefix,
-            endpoint=self.endpoint,
-            region="us-east-1",
-            access_key=ACCESS_KEY,
-            secret_key=SECRET_KEY,
-            **changes,
+    def bucket(self, **changes: Any) -> S3Bucket:
+        return S3Bucket(
+            S3Options(
+                **{
+                    "bucket": BUCKET,
+                    "endpoint": self.endpoint,
+                    "region": "us-east-1",
+                    "access_key": ACCESS_KEY,
+                    "secret_key": SECRET_KEY,
+                    **changes,
+                }
+            )
         )
 
+    def put(self, key: str, data: bytes) -> None:
+        self.client().put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def delete(self, key: str) -> None:
+        self.client().delete_object(Bucket=BUCKET, Key=key)
+
+    def keys(self, prefix: str) -> list[str]:
+        pages = (
+            self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def begin(self, key: str) -> None:
+        self.client().create_multipart_upload(Bucket=BUCKET, Key=key)
+
+    def multiparts(self, prefix: str) -> list[str]:
+        return [found["Key"] for found in self._multiparts(prefix)]
+
+    def end_multiparts(self, prefix: str) -> None:
+        for found in self._multiparts(prefix):
+            self.client().abort_multipart_upload(
+                Bucket=BUCKET, Key=found["Key"], UploadId=found["UploadId"]
+            )
+
+    def _multiparts(self, prefix: str) -> list[dict[str, str]]:
+        answer = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+        found: list[dict[str, str]] = answer.get("Uploads", [])
+        return found
+
     def settings(self, prefix: str) -> dict[str, Any]:
-        """For a tusserver that has this prefix to itself; it needs the keys, too."""
         return {
             "store": f"s3://{BUCKET}/{prefix}",
             "s3_endpoint": self.endpoint,
             "s3_preset": "seaweedfs" if SERVICE == "weed" else SERVICE,
-            "s3_flush": timedelta(seconds=0.05),
+            "object_flush": timedelta(seconds=0.05),
         }
 
     def publish_keys(self) -> None:
-        """Gives all servers of this process, and those that it starts, the keys."""
         os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
 
 

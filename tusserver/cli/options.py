@@ -25,8 +25,8 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _NUMERIC = ("size", "duration")
 _WRITTEN = (str, int, float, list)
 _STORE = (
-    "upload_dir", "store", "sync", "lock", "file_perms", "dir_perms", "s3_endpoint", "s3_region",
-    "s3_preset", "s3_checksum", "s3_part_size", "s3_memory",
+    "upload_dir", "store", "sync", "lock", "file_perms", "dir_perms", "object_part_size",
+    "object_memory", "s3_endpoint", "s3_region", "s3_preset", "s3_checksum", "azure_endpoint",
 )  # fmt: skip
 """The settings of commands that work on a store; they need not know the others."""
 _KINDS = {item.name: item.metadata["kind"] for item in fields(Settings)}

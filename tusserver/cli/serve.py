@@ -146,6 +146,8 @@ def _place(settings: Settings) -> str:
     """Where uploads are kept, for a person."""
     if not settings.is_in_bucket:
         return str(settings.upload_dir.resolve())
+    if settings.store.startswith("azure://"):
+        return f"{settings.store} at {settings.azure_endpoint or 'Azure'}"
     return f"{settings.store} at {settings.s3_endpoint or 'AWS'}"
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from tusserver.settings.objects import MAX_OBJECT, MAX_PART, MIN_PART
+from tusserver.settings.objects import MIN_PART
 from tusserver.settings.policy import PolicySettings
 from tusserver.settings.values import (
     LONGEST,
@@ -49,6 +49,13 @@ def _is_plain_path(path: str) -> bool:
     segments = path.removeprefix("/").removesuffix("/").split("/")
     is_regular = path == "/" or not {"", ".", ".."} & set(segments)
     return is_regular and path.isprintable() and not set("?#%\\") & set(path)
+
+
+def _is_url(text: str) -> bool:
+    """Whether it names a server and no secrets."""
+    parts = urlsplit(text)
+    is_bare = not (parts.query or parts.fragment or parts.username)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_bare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +141,15 @@ class Settings(PolicySettings):
                 raise SettingsError(f"{shown} is for uploads in a directory, not with {self.store}")
         if self.direct_io == "on":
             raise SettingsError(f"direct-io is for uploads in a directory, not with {self.store}")
-        endpoint = urlsplit(self.s3_endpoint)
-        if self.s3_endpoint and (endpoint.scheme not in ("http", "https") or not endpoint.hostname):
-            raise SettingsError("s3-endpoint is a URL, as https://s3.example.org")
-        if not MIN_PART <= (self.s3_part_size or 0) <= MAX_PART:
-            raise SettingsError("s3-part-size is at least 5MiB and at most 5GiB")
-        if (self.max_size or 0) > MAX_OBJECT:
-            raise SettingsError("max-size is at most 5TiB, the largest object, or off")
+        for name, example in (("s3", "s3.example.org"), ("azure", "account.blob.example.org")):
+            endpoint = getattr(self, f"{name}_endpoint")
+            if endpoint and not _is_url(endpoint):
+                raise SettingsError(f"{name}-endpoint is a URL, as https://{example}")
+        part, longest = self.bounds.shown
+        if not MIN_PART <= (self.object_part_size or 0) <= self.bounds.part:
+            raise SettingsError(f"object-part-size is at least 5MiB and at most {part}")
+        if (self.max_size or 0) > self.bounds.object:
+            raise SettingsError(f"max-size is at most {longest}, the largest object, or off")
 
 
 _MAX_PORT = 65535

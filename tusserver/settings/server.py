@@ -45,7 +45,8 @@ class ServerSettings:
     store: str = setting(
         "",
         STORAGE,
-        "Keep the uploads in this bucket instead (s3://bucket or s3://bucket/prefix).",
+        "Keep the uploads in this bucket instead (s3://bucket or s3://bucket/prefix), or in this "
+        "container (azure://container/prefix).",
         kind="store",
     )
     sync: str = setting(

@@ -21,7 +21,11 @@ _NONE = frozenset({"off", "0"})
 _LOCKS = ("auto", "file", "memory")
 _REDIS = ("redis", "rediss", "unix")
 _REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"}
-_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.ASCII)
+_STORE = re.compile(
+    r"(?:s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|azure://(?=[^/]{3,63}(?:/|$))[a-z0-9]+(?:-[a-z0-9]+)*)"
+    r"(?:/(?P<prefix>.*))?",
+    re.ASCII,
+)
 LONGEST = timedelta(days=36500)
 
 
@@ -124,14 +128,18 @@ def _is_redis(value: str) -> bool:
 
 def parse_store(value: str) -> str:
     """An empty text, or the address of a bucket and what the keys in it begin with."""
-    prefix = value.removeprefix("s3://").partition("/")[2]
-    segments = prefix.removesuffix("/").split("/")
-    is_regular = not prefix or not {"", ".", ".."} & set(segments)
-    if value and not (_STORE.fullmatch(value) and is_regular and prefix.isprintable()):
+    match = _STORE.fullmatch(value)
+    if value and not (match is not None and _is_prefix(match["prefix"] or "")):
         raise SettingsError(
-            f"store: {value!r} is no bucket; write it as s3://bucket or s3://bucket/prefix"
+            f"store: {value!r} is no bucket; write it as s3://bucket or s3://bucket/prefix, "
+            "azure://container or azure://container/prefix"
         )
     return value
+
+
+def _is_prefix(text: str) -> bool:
+    segments = text.removesuffix("/").split("/")
+    return not text or (not {"", ".", ".."} & set(segments) and text.isprintable())
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {

@@ -1,9 +1,4 @@
-"""One bucket, as few calls as an upload needs; every error of the library ends here.
-
-Whatever is written carries a checksum of its own and has a known length from the beginning, so
-that no service can take half of it for the whole. Each call has a deadline. What passes (the
-service does not answer, is busy, fails) has been tried again by then, and is StorageUnavailable.
-"""
+"""One bucket of an S3-compatible service. Each call has a deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ import hashlib
 import zlib
 from contextlib import AsyncExitStack, contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -27,19 +22,29 @@ from botocore.exceptions import (
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
 from tusserver.store.base import StoreUnusable
+from tusserver.store.bucket import (
+    Content,
+    Listed,
+    Multipart,
+    MultipartMissing,
+    ObjectMissing,
+    PartsRefused,
+    Superseded,
+)
+from tusserver.store.object_record import ObjectStorage, Part
 from tusserver.store.s3_options import PartChecksum
-from tusserver.store.s3_record import Part
 from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
     from datetime import datetime
 
-    from tusserver.store.s3_buffers import Span
+    from tusserver.store.object_buffers import Span
     from tusserver.store.s3_options import S3Options
 
 _ATTEMPTS = 4
 _READ_SIZE = 512 * 1024
+_LISTED = 1000
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
 _PASSING = {
     "SlowDown",
@@ -51,57 +56,22 @@ _PASSING = {
 _SERVER_ERROR = 500
 
 
-class ObjectMissing(Exception):
-    """There is no such object."""
+class S3Bucket:
+    """See `Bucket`."""
 
-
-class MultipartMissing(Exception):
-    """The multipart upload has been completed, aborted, or never was."""
-
-
-class Superseded(Exception):
-    """A conditional write was refused: the object is not what the writer had seen."""
-
-
-class PartsRefused(Exception):
-    """The service does not have these parts."""
-
-
-class Content(NamedTuple):
-    """A small object and its tag."""
-
-    data: bytes
-    etag: str
-
-
-class Listed(NamedTuple):
-    """One object of a listing."""
-
-    key: str
-    modified_at: datetime
-    size: int
-
-
-class Multipart(NamedTuple):
-    """One multipart upload that is not over."""
-
-    key: str
-    multipart: str
-    initiated_at: datetime
-
-
-class Bucket:
-    """A client of one bucket, from `start` to `close`."""
+    keeps_parts = None
 
     def __init__(self, options: S3Options) -> None:
-        self._options = options
+        self.options = options
         self._name = options.bucket
         self._exit = AsyncExitStack()
         self._client: Any = None
 
+    def storage(self, key: str) -> ObjectStorage:
+        return ObjectStorage(type="s3store", bucket=self._name, key=key)
+
     async def start(self) -> None:
-        """Connects, and looks whether the bucket is there. Raises StoreUnusable."""
-        options = self._options
+        options = self.options
         try:
             client = get_session().create_client(
                 "s3",
@@ -119,32 +89,29 @@ class Bucket:
             raise StoreUnusable(f"bucket {self._name}: {_sentence(error)}") from error
 
     async def close(self) -> None:
-        """Ends the connections."""
         await self._exit.aclose()
 
     async def _call(self, name: str, deadline: float | None = None, **given: Any) -> Any:  # noqa: ANN401
         with _errors():
-            async with asyncio.timeout(deadline or self._options.deadline):
+            async with asyncio.timeout(deadline or self.options.deadline):
                 return await getattr(self._client, name)(Bucket=self._name, **given)
 
     async def get(self, key: str) -> Content:
-        """A small object. Raises ObjectMissing."""
         with _errors():
-            async with asyncio.timeout(self._options.deadline):
+            async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key)
                 async with answer["Body"] as body:
                     return Content(await body.read(), answer["ETag"])
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """The bytes [start, end) of an object, in buffers. Raises ObjectMissing."""
         with _errors():
             wanted = f"bytes={start}-{end - 1}"
-            async with asyncio.timeout(self._options.deadline):
+            async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key, Range=wanted)
             async with answer["Body"] as body:
                 left = end - start
                 while left:
-                    async with asyncio.timeout(self._options.deadline):
+                    async with asyncio.timeout(self.options.deadline):
                         buffer = await body.read(min(_READ_SIZE, left))
                     if not buffer:
                         raise StorageUnavailable("the object broke off")
@@ -152,7 +119,6 @@ class Bucket:
                     yield buffer
 
     async def size(self, key: str) -> int:
-        """The bytes of an object. Raises ObjectMissing."""
         return int((await self._call("head_object", Key=key))["ContentLength"])
 
     async def put(
@@ -164,16 +130,13 @@ class Bucket:
         is_new: bool = False,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Writes a whole object and returns its tag: only over the content with the tag `seen`, or
-        only if there is none and it `is_new`. Raises Superseded.
-        """
         conditions = {}
-        if self._options.is_conditional:
+        if self.options.is_conditional:
             conditions = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"} if is_new else {}
         body, checksum, _ = await self._prepared(data)
         answer = await self._call(
             "put_object",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             Body=body,
             ContentLength=len(data),
@@ -187,7 +150,7 @@ class Bucket:
         self, data: bytes | Span, kind: PartChecksum | None = None
     ) -> tuple[Any, dict[str, str], str]:
         """The body, the fields that prove it, and its CRC-32 as it is sent."""
-        kind = kind or self._options.checksum
+        kind = kind or self.options.checksum
         if kind is PartChecksum.NONE:
             return data, {}, ""
         update, digest = _running(kind)
@@ -201,17 +164,21 @@ class Bucket:
         return data, {"ChecksumCRC32": value}, value
 
     async def delete(self, *keys: str) -> None:
-        """Removes these objects, those that are there."""
         # One by one needs no body with a checksum, and is mostly one call as well.
         await together(self._call("delete_object", Key=key) for key in keys)
 
     async def delete_seen(self, key: str, seen: str) -> None:
-        """Removes an object with this tag. Raises Superseded, ObjectMissing."""
-        given: dict[str, Any] = {"IfMatch": seen} if self._options.is_conditional else {}
+        given: dict[str, Any] = {"IfMatch": seen} if self.options.is_conditional else {}
         await self._call("delete_object", Key=key, **given)
 
+    async def clear(self, key: str) -> None:
+        # Also multipart uploads whose beginning nobody could record.
+        async for multipart in self.multiparts(key):
+            if multipart.key == key:
+                await self.abort(key, multipart.multipart)
+        await self.delete(key)
+
     async def now(self) -> datetime | None:
-        """The clock of the service, to the second; None if it does not tell."""
         answer = await self._call("head_bucket")
         try:
             return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -219,10 +186,9 @@ class Bucket:
             return None
 
     async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
-        """A new multipart upload; of parts that are copied from other objects if it `is_joined`."""
         given: dict[str, Any] = {}
         # Not every service says the checksum of a range that it has copied; some say another.
-        if self._options.checksum is PartChecksum.CRC32 and not is_joined:
+        if self.options.checksum is PartChecksum.CRC32 and not is_joined:
             given["ChecksumAlgorithm"] = "CRC32"
         answer = await self._call(
             "create_multipart_upload", Key=key, ContentType=content_type, **given
@@ -232,14 +198,11 @@ class Bucket:
     async def put_part(
         self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
     ) -> Part:
-        """Sends a part, to a multipart upload that is joined if it `is_joined`. Raises
-        MultipartMissing.
-        """
-        is_plain = is_joined and self._options.checksum is PartChecksum.CRC32
+        is_plain = is_joined and self.options.checksum is PartChecksum.CRC32
         body, checksum, crc32 = await self._prepared(part, PartChecksum.MD5 if is_plain else None)
         answer = await self._call(
             "upload_part",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             PartNumber=number,
@@ -252,13 +215,9 @@ class Bucket:
     async def copy_part(
         self, key: str, multipart: str, number: int, source: str, start: int, end: int
     ) -> Part:
-        """The bytes [start, end) of another object, copied inside the service.
-
-        Raises ObjectMissing, MultipartMissing.
-        """
         answer = await self._call(
             "upload_part_copy",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             PartNumber=number,
@@ -267,10 +226,12 @@ class Bucket:
         )
         return Part(number, end - start, answer["CopyPartResult"]["ETag"])
 
-    async def complete(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
-        """Puts the parts together. Raises MultipartMissing (also if it had been done before),
-        PartsRefused.
-        """
+    async def check_parts(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
+        pass  # The service tells by itself once the next part is sent.
+
+    async def complete(
+        self, key: str, multipart: str, parts: Sequence[Part], content_type: str
+    ) -> None:
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
             | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
@@ -278,24 +239,23 @@ class Bucket:
         ]
         await self._call(
             "complete_multipart_upload",
-            self._options.part_deadline,
+            self.options.part_deadline,
             Key=key,
             UploadId=multipart,
             MultipartUpload={"Parts": named},
         )
 
-    async def abort(self, key: str, multipart: str) -> None:
-        """Ends a multipart upload, if there is one."""
+    async def abort(self, key: str, multipart: str | None) -> None:
+        assert multipart is not None
         try:
             await self._call("abort_multipart_upload", Key=key, UploadId=multipart)
         except (MultipartMissing, ObjectMissing):
             return
 
     async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
-        """All objects whose keys begin so, in the order of their keys, a page at a time."""
         more: dict[str, Any] = {}
         while True:
-            page = await self._call("list_objects_v2", Prefix=prefix, **more)
+            page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=_LISTED, **more)
             yield [
                 Listed(item["Key"], item["LastModified"], item["Size"])
                 for item in page.get("Contents", ())
@@ -305,10 +265,11 @@ class Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def multiparts(self, prefix: str) -> AsyncIterator[Multipart]:
-        """All multipart uploads that are not over and whose keys begin so."""
         more: dict[str, Any] = {}
         while True:
-            page = await self._call("list_multipart_uploads", Prefix=prefix, **more)
+            page = await self._call(
+                "list_multipart_uploads", Prefix=prefix, MaxUploads=_LISTED, **more
+            )
             for item in page.get("Uploads", ()):
                 yield Multipart(item["Key"], item["UploadId"], item["Initiated"])
             if not page.get("IsTruncated"):

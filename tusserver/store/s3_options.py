@@ -1,11 +1,9 @@
-"""How an S3 store works."""
+"""How a client of an S3-compatible service works."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-
-from tusserver.store.s3_parts import MIB, PartRules
 
 
 class PartChecksum(Enum):
@@ -18,20 +16,14 @@ class PartChecksum(Enum):
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """Where an S3 store keeps its uploads, and what the service can do. Sizes in bytes, times in
-    seconds.
+    """A bucket, and what its service can do. Times in seconds.
 
     `endpoint` is None for AWS; keys and region come from the environment or the files that all
     tools of AWS read, unless they are given here. `is_conditional`: the service knows conditional
-    writes. `memory` bounds the parts of all requests that are collected in memory, each process by
-    itself; what does not fit goes through files without a name in `spool_dir` (None: where the
-    system has them). At most `sending` parts of one body are on their way. Bytes of a slow client
-    are stored every `flush` seconds. `keep_first` first bytes of an unfinished upload can be read.
-    Bytes that seem to be ours and have no record at all are left alone for `grace` seconds.
+    writes.
     """
 
     bucket: str
-    prefix: str = ""
     endpoint: str | None = None
     region: str | None = None
     access_key: str | None = None
@@ -39,13 +31,6 @@ class S3Options:
     path_style: bool = True
     checksum: PartChecksum = PartChecksum.CRC32
     is_conditional: bool = True
-    rules: PartRules = field(default_factory=PartRules)
-    memory: int = 256 * MIB
-    spool_dir: str | None = None
-    sending: int = 3
-    flush: float = 10.0
-    keep_first: int = 0
-    grace: float = 86400.0
     connections: int = 64
     deadline: float = 30.0
     """For one call that moves no part."""

@@ -10,7 +10,6 @@ import pytest
 
 from tests.fakes import ScriptedBody
 from tests.store.bucket import BIG, ID, Broken, Dying, Prefix, pieces, some
-from tests.store.s3_server import BUCKET
 from tests.store.test_contract import GatedBody, a_partial, an_upload, append, content, no_trailer
 from tusserver.lock.memory import MemoryLocker
 from tusserver.protocol.decision import Append
@@ -18,14 +17,14 @@ from tusserver.protocol.errors import StorageUnavailable, UploadDamaged, UploadN
 from tusserver.protocol.upload import Final, Upload
 from tusserver.rules import UploadsOptions
 from tusserver.store.base import Finding, Known, Mark
-from tusserver.store.s3_parts import MIB
+from tusserver.store.object_parts import MIB
 from tusserver.sweeper import Sweeper, SweepReport
 from tusserver.uploads import Uploads
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from tusserver.store.s3 import S3Store
+    from tusserver.store.objects import ObjectStore
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +35,7 @@ CALLS = [
 TAIL = ".part-" + "0" * 16
 
 
-async def swept(store: S3Store, **options: Any) -> SweepReport:
+async def swept(store: ObjectStore, **options: Any) -> SweepReport:
     """What a sweep has done whose server is the only one."""
     options = {"expires_after": None, **options}
     uploads = Uploads(store, MemoryLocker(), UploadsOptions(**options))
@@ -45,24 +44,24 @@ async def swept(store: S3Store, **options: Any) -> SweepReport:
     return report
 
 
-async def findings(store: S3Store) -> list[Finding]:
+async def findings(store: ObjectStore) -> list[Finding]:
     return [finding async for finding in store.findings()]
 
 
-async def kinds(store: S3Store) -> list[str]:
+async def kinds(store: ObjectStore) -> list[str]:
     return [finding.kind for finding in await findings(store)]
 
 
-async def mended(store: S3Store) -> list[bool]:
+async def mended(store: ObjectStore) -> list[bool]:
     return [await store.mend(finding) for finding in await findings(store)]
 
 
 def put(prefix: Prefix, key: str, data: bytes = b"x") -> None:
-    prefix.server.client().put_object(Bucket=BUCKET, Key=prefix.prefix + key, Body=data)
+    prefix.server.put(prefix.prefix + key, data)
 
 
 def begin(prefix: Prefix, key: str) -> None:
-    prefix.server.client().create_multipart_upload(Bucket=BUCKET, Key=prefix.prefix + key)
+    prefix.server.begin(prefix.prefix + key)
 
 
 # Whatever a server dies of.
@@ -98,7 +97,9 @@ async def test_after_a_death_a_sweep_leaves_what_counts_and_nothing_else(
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("call", "after"), [("abort", 0), ("delete", 0), ("delete", 1)])
+@pytest.mark.parametrize(
+    ("call", "after"), [("clear", 0), ("ending", 0), ("delete", 0), ("delete", 1)]
+)
 async def test_a_removal_is_carried_on(
     prefix: Prefix, dying: Dying, call: str, after: int, done: bool
 ) -> None:
@@ -107,7 +108,7 @@ async def test_a_removal_is_carried_on(
         await append(store, an_upload(), ScriptedBody(*pieces(some(6 * MIB))))
         await append(store, an_upload(), ScriptedBody(b"tail"))
         put(prefix, ID + TAIL)
-        dying.at(call, done=done, after=after)
+        dying.at(prefix.server.ending if call == "ending" else call, done=done, after=after)
         with pytest.raises(Broken):
             await store.terminate(ID)
         dying.no_more()
@@ -299,7 +300,7 @@ async def test_an_object_that_is_not_what_the_record_says_is_told(
         await append(store, an_upload(), ScriptedBody(b"hello"))
         assert await findings(store) == []
         if other is None:
-            prefix.server.client().delete_object(Bucket=BUCKET, Key=prefix.prefix + ID)
+            prefix.server.delete(prefix.prefix + ID)
         else:
             put(prefix, ID, other)
         (finding,) = await findings(store)
@@ -363,13 +364,7 @@ async def test_a_listing_of_several_pages_is_gone_through(
         for letter in letters:
             put(prefix, letter * 32 + TAIL)
             begin(prefix, letter * 32)
-        call = store._bucket._call
-        limits = {"list_objects_v2": {"MaxKeys": 3}, "list_multipart_uploads": {"MaxUploads": 3}}
-
-        async def paged(name: str, deadline: float | None = None, **given: Any) -> Any:  # noqa: ANN401
-            return await call(name, deadline, **{**given, **limits.get(name, {})})
-
-        monkeypatch.setattr(store._bucket, "_call", paged)
+        monkeypatch.setattr(f"{prefix.server.bucket_class.__module__}._LISTED", 3)
         report = await swept(store)
         assert report.uploads == 10
         assert {leftover.upload_id[0] for leftover in report.leftovers} == set(letters)

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, UploadNotFound
-from tusserver.store.s3_assembly import assembled
-from tusserver.store.s3_bucket import MultipartMissing, ObjectMissing
-from tusserver.store.s3_parts import NoPartsLeft, plan_join
-from tusserver.store.s3_record import as_s3_upload
+from tusserver.store.bucket import MultipartMissing, ObjectMissing
+from tusserver.store.object_assembly import assembled
+from tusserver.store.object_parts import NoPartsLeft, plan_join
+from tusserver.store.object_record import as_object_upload
 from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tusserver.protocol.upload import Upload
-    from tusserver.store.s3_assembly import S3Ground
-    from tusserver.store.s3_buffers import PartBuffer
-    from tusserver.store.s3_parts import Slice
-    from tusserver.store.s3_record import Kept, Part
+    from tusserver.store.object_assembly import ObjectGround
+    from tusserver.store.object_buffers import PartBuffer
+    from tusserver.store.object_parts import Slice
+    from tusserver.store.object_record import Kept, Part
 
 _AT_ONCE = 4
 _NOTE = b"A final upload waits for this one."
 
 
-class S3Joiner:
+class ObjectJoiner:
     """Joins the final uploads of one store."""
 
-    def __init__(self, ground: S3Ground) -> None:
+    def __init__(self, ground: ObjectGround) -> None:
         self._ground = ground
 
     async def join(self, upload: Upload, partials: Sequence[Upload]) -> Upload:
@@ -47,7 +47,7 @@ class S3Joiner:
         if kept.state.has_notes:
             notes = [ground.keys.waiting(partial.upload_id, upload_id) for partial in partials]
             await ground.bucket.delete(*dict.fromkeys(notes))
-        return as_s3_upload(upload_id, kept)
+        return as_object_upload(upload_id, kept)
 
     async def _joined(self, kept: Kept, partials: Sequence[Upload]) -> Kept:
         ground = self._ground
@@ -123,7 +123,7 @@ class S3Joiner:
     ) -> Part:
         bucket, key = self._ground.bucket, self._ground.keys.data(kept.record.upload_id)
         multipart = kept.state.multipart
-        if len(slices) == 1:
+        if len(slices) == 1 and self._ground.options.rules.are_copied:
             source, start, end = slices[0]
             return await bucket.copy_part(key, multipart, number, sources[source], start, end)
         size = sum(piece.size for piece in slices)

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageUnavailable, UploadNotFound
-from tusserver.store.s3_bucket import ObjectMissing, Superseded
-from tusserver.store.s3_keys import new_token
-from tusserver.store.s3_record import Kept, S3Record, S3State, changed, decode_s3, encode_s3
+from tusserver.store.bucket import ObjectMissing, Superseded
+from tusserver.store.object_keys import new_token
+from tusserver.store.object_record import (
+    Kept,
+    ObjectRecord,
+    ObjectState,
+    changed,
+    decode_object,
+    encode_object,
+)
 
 if TYPE_CHECKING:
-    from tusserver.store.s3_bucket import Bucket
-    from tusserver.store.s3_keys import Keys
+    from tusserver.store.bucket import Bucket
+    from tusserver.store.object_keys import Keys
 
 _JSON = "application/json"
 
@@ -26,7 +33,7 @@ class Overtaken(StorageUnavailable):
     """Somebody else has replaced or removed the record; certain, unlike other failures to write."""
 
 
-class S3Records:
+class ObjectRecords:
     """The records of one store."""
 
     def __init__(self, bucket: Bucket, keys: Keys) -> None:
@@ -42,17 +49,17 @@ class S3Records:
             data, etag = await self._bucket.get(self._keys.info(upload_id))
         except ObjectMissing:
             raise UploadNotFound from None
-        kept = Kept(decode_s3(data, upload_id), data, etag)
+        kept = Kept(decode_object(data, upload_id), data, etag)
         if kept.state.is_removed and not is_removed:
             raise UploadNotFound
         return kept
 
-    async def add(self, record: S3Record) -> Kept:
+    async def add(self, record: ObjectRecord) -> Kept:
         """Writes the first record of an upload. Raises what `replace` raises."""
         return await self._put(record, None)
 
     async def replace(
-        self, kept: Kept, state: S3State, record: S3Record | None = None, **changes: object
+        self, kept: Kept, state: ObjectState, record: ObjectRecord | None = None, **changes: object
     ) -> Kept:
         """Puts this state, and `changes` to what is tusserver's own, in the place of `kept`; in
         `record`, where more is different.
@@ -62,10 +69,10 @@ class S3Records:
         """
         return await self._put(changed(record or kept.record, state, **changes), kept)
 
-    async def _put(self, record: S3Record, former: Kept | None) -> Kept:
+    async def _put(self, record: ObjectRecord, former: Kept | None) -> Kept:
         state = replace(record.state, revision=new_token())
         record = changed(record, state)
-        content = encode_s3(record, None if former is None else former.content)
+        content = encode_object(record, None if former is None else former.content)
         key = self._keys.info(record.upload_id)
         try:
             etag = await self._bucket.put(
@@ -79,7 +86,7 @@ class S3Records:
             return await self._compare(record)
         return Kept(record, content, etag)
 
-    async def _compare(self, record: S3Record) -> Kept:
+    async def _compare(self, record: ObjectRecord) -> Kept:
         """After a refused write: it may be our own, whose answer got lost, that stands there."""
         try:
             kept = await self.load(record.upload_id, is_removed=True)

@@ -1,30 +1,32 @@
-"""Uploads in a bucket of an S3-compatible service, for any number of servers that share a locker.
+"""Uploads in a bucket of an object store, for any number of servers that share a locker.
 
 The record of an upload says how far it has got, and which parts of a multipart upload and which
-smaller objects hold its bytes (s3_record, s3_keys). Nothing else counts: what is listed in the
-bucket is never added up. A body becomes parts in s3_session; s3_assembly makes one object of them,
-s3_joining one upload of several, s3_removal removes all, s3_survey finds what crashes have left.
+smaller objects hold its bytes (object_record, object_keys). Nothing else counts: what is listed in
+the bucket is never added up. A body becomes parts in object_session; object_assembly makes one
+object of them, object_joining one upload of several, object_removal removes all, object_survey
+finds what crashes have left.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from tusserver.protocol.decision import Outcome, Trailer
-from tusserver.protocol.errors import StorageFailed, UploadNotFound
+from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
 from tusserver.store.base import Appended
-from tusserver.store.s3_assembly import S3Ground, assembled
-from tusserver.store.s3_bucket import Bucket, ObjectMissing
-from tusserver.store.s3_joining import S3Joiner
-from tusserver.store.s3_keys import Keys
-from tusserver.store.s3_record import Kept, as_s3_upload, new_s3_record
-from tusserver.store.s3_records import S3Records
-from tusserver.store.s3_removal import remove, remove_bytes
-from tusserver.store.s3_session import S3Session
-from tusserver.store.s3_survey import S3Survey
+from tusserver.store.bucket import ObjectMissing, PartsRefused
+from tusserver.store.object_assembly import ObjectGround, assembled
+from tusserver.store.object_joining import ObjectJoiner
+from tusserver.store.object_keys import Keys
+from tusserver.store.object_record import Kept, as_object_upload, new_object_record
+from tusserver.store.object_records import ObjectRecords
+from tusserver.store.object_removal import remove, remove_bytes
+from tusserver.store.object_session import ObjectSession
+from tusserver.store.object_survey import ObjectSurvey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -34,23 +36,25 @@ if TYPE_CHECKING:
     from tusserver.protocol.finish import Finish
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Body, Finding, Known, Mark, Surveyed
-    from tusserver.store.s3_options import S3Options
+    from tusserver.store.bucket import Bucket
+    from tusserver.store.object_options import ObjectOptions
+    from tusserver.store.object_record import ObjectState
 
 
-class S3Store:
+class ObjectStore:
     """One prefix of one bucket."""
 
-    def __init__(self, options: S3Options) -> None:
+    def __init__(self, bucket: Bucket, options: ObjectOptions) -> None:
         self.options = options
-        self._bucket = Bucket(options)
+        self.bucket = bucket
         self._keys = Keys(options.prefix)
-        self._records = S3Records(self._bucket, self._keys)
-        self._ground = S3Ground(options, self._bucket, self._keys, self._records)
-        self._joiner = S3Joiner(self._ground)
-        self._survey = S3Survey(self._ground)
+        self._records = ObjectRecords(self.bucket, self._keys)
+        self._ground = ObjectGround(options, self.bucket, self._keys, self._records)
+        self._joiner = ObjectJoiner(self._ground)
+        self._survey = ObjectSurvey(self._ground)
 
     async def connect(self) -> None:
-        await self._bucket.start()
+        await self.bucket.start()
 
     async def start(self) -> None:
         """Raises StoreUnusable when the bucket cannot be reached, or parts have no room to wait
@@ -61,15 +65,14 @@ class S3Store:
 
     async def close(self) -> None:
         await self._ground.settle()
-        await self._bucket.close()
+        await self.bucket.close()
 
     async def create(self, upload: Upload) -> Upload:
-        data, info = self._keys.data(upload.upload_id), self._keys.info(upload.upload_id)
-        record = new_s3_record(upload, self._ground.options.bucket, data, info)
-        kept = await self._records.add(record)
+        storage = self.bucket.storage(self._keys.data(upload.upload_id))
+        kept = await self._records.add(new_object_record(upload, storage))
         if upload.is_complete and not isinstance(upload.concat, Final):
             kept = await self._put_empty(kept)
-        return as_s3_upload(upload.upload_id, kept)
+        return as_object_upload(upload.upload_id, kept)
 
     async def _put_empty(self, kept: Kept) -> Kept:
         part = self._ground.part_buffer(1)
@@ -81,20 +84,34 @@ class S3Store:
         return await self._records.replace(kept, assembled(kept.state, 0))
 
     async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
-        return as_s3_upload(upload_id, await self._records.load(upload_id))
+        return as_object_upload(upload_id, await self._records.load(upload_id))
 
     async def open(self, upload_id: str) -> Upload:
         kept = await self._records.load(upload_id)
         if kept.state.is_whole:
             kept = await self._ground.assemble(kept)
-        return as_s3_upload(upload_id, kept)
+        elif kept.state.parts:
+            await self._check_parts(kept.record.upload_id, kept.state)
+        return as_object_upload(upload_id, kept)
+
+    async def _check_parts(self, upload_id: str, state: ObjectState) -> None:
+        """After a long rest: better now than with the last byte. Raises UploadDamaged."""
+        keeping = self.bucket.keeps_parts
+        if keeping is None or state.modified_at is None:
+            return
+        if datetime.now(UTC) - state.modified_at < keeping:
+            return
+        try:
+            await self.bucket.check_parts(self._keys.data(upload_id), state.multipart, state.parts)
+        except PartsRefused:
+            raise UploadDamaged("the service has not kept the bytes for so long") from None
 
     async def append(
         self, upload: Upload, plan: Append, body: Body, late_checksum: Callable[[], Checksum | None]
     ) -> Appended:
         kept = upload.origin
         assert isinstance(kept, Kept)
-        session = S3Session(self._ground, kept, plan, body)
+        session = ObjectSession(self._ground, kept, plan, body)
         try:
             outcome = await session.write_all()
             late = None
@@ -106,7 +123,7 @@ class S3Store:
             raise
         finally:
             await session.close()
-        return Appended(as_s3_upload(upload.upload_id, kept), outcome)
+        return Appended(as_object_upload(upload.upload_id, kept), outcome)
 
     async def read(self, upload: Upload, start: int, end: int) -> AsyncGenerator[bytes, None]:
         kept = upload.origin
@@ -117,7 +134,7 @@ class S3Store:
             yield self._first(await self._records.load(upload.upload_id), start, end)
             return
         try:
-            async for buffer in self._bucket.read(self._keys.data(upload.upload_id), start, end):
+            async for buffer in self.bucket.read(self._keys.data(upload.upload_id), start, end):
                 yield buffer
         except ObjectMissing:
             raise UploadNotFound from None
@@ -138,13 +155,13 @@ class S3Store:
         changed = await self._records.replace(kept, state, finish=finish)
         if finish.has_left:
             await remove_bytes(self._ground, upload.upload_id, kept.state)
-        return as_s3_upload(upload.upload_id, changed)
+        return as_object_upload(upload.upload_id, changed)
 
     def ids(self) -> AsyncIterator[str]:
         return self._ids()
 
     async def _ids(self) -> AsyncIterator[str]:
-        async for page in self._bucket.pages(self._keys.prefix):
+        async for page in self.bucket.pages(self._keys.prefix):
             for listed in page:
                 upload_id = self._keys.upload_of_info(listed.key)
                 if upload_id is not None:

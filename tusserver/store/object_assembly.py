@@ -13,26 +13,28 @@ from msgspec.structs import replace
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged
 from tusserver.protocol.grammar import parse_metadata
 from tusserver.store.base import StoreUnusable
-from tusserver.store.s3_bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
-from tusserver.store.s3_buffers import PartBuffer, PartMemory
-from tusserver.store.s3_records import Overtaken
+from tusserver.store.bucket import MultipartMissing, ObjectMissing, PartsRefused, Superseded
+from tusserver.store.object_buffers import PartBuffer, PartMemory
+from tusserver.store.object_records import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from tusserver.store.s3_bucket import Bucket
-    from tusserver.store.s3_keys import Keys
-    from tusserver.store.s3_options import S3Options
-    from tusserver.store.s3_record import Kept, S3Record, S3State, Tail
-    from tusserver.store.s3_records import S3Records
+    from tusserver.store.bucket import Bucket
+    from tusserver.store.object_keys import Keys
+    from tusserver.store.object_options import ObjectOptions
+    from tusserver.store.object_record import Kept, ObjectRecord, ObjectState, Tail
+    from tusserver.store.object_records import ObjectRecords
 
 _LONGEST_TYPE = 255
 
 
-class S3Ground:
+class ObjectGround:
     """What everybody needs who works on uploads in one bucket."""
 
-    def __init__(self, options: S3Options, bucket: Bucket, keys: Keys, records: S3Records) -> None:
+    def __init__(
+        self, options: ObjectOptions, bucket: Bucket, keys: Keys, records: ObjectRecords
+    ) -> None:
         self.options = options
         self.bucket = bucket
         self.keys = keys
@@ -86,8 +88,12 @@ class S3Ground:
             part.fill_front(data, position)
             position += len(data)
 
-    async def begin_multipart(self, kept: Kept, state: S3State, *, is_joined: bool = False) -> Kept:
-        """Records this state with a new multipart upload. Raises as `S3Records.replace` does."""
+    async def begin_multipart(
+        self, kept: Kept, state: ObjectState, *, is_joined: bool = False
+    ) -> Kept:
+        """Records this state with a new multipart upload. Raises what `ObjectRecords.replace`
+        raises.
+        """
         key, media_type = self.keys.data(kept.record.upload_id), content_type(kept.record)
         multipart = await self.bucket.begin_multipart(key, media_type, is_joined=is_joined)
         try:
@@ -96,7 +102,7 @@ class S3Ground:
             self.in_background(self.bucket.abort(key, multipart))
             raise
 
-    async def put_whole(self, record: S3Record, part: PartBuffer) -> bool:
+    async def put_whole(self, record: ObjectRecord, part: PartBuffer) -> bool:
         """Writes an upload that is small enough as one object, unless something lies there already:
         then returns False, and the bytes have to go the way of a multipart upload.
 
@@ -107,9 +113,15 @@ class S3Ground:
         try:
             await self.bucket.put(key, part.span(), is_new=True, content_type=content_type(record))
         except Superseded:
-            # No part can be empty, but what is empty is the same whoever has written it.
-            return not part.filled and await self.bucket.size(key) == 0
+            # What is empty is the same whoever has written it.
+            return not part.filled and await self._is_empty(key)
         return True
+
+    async def _is_empty(self, key: str) -> bool:
+        try:
+            return await self.bucket.size(key) == 0
+        except ObjectMissing:
+            return False
 
     async def assemble(self, kept: Kept) -> Kept:
         """Puts together an upload whose record says that it is whole; may be called again after a
@@ -120,11 +132,11 @@ class S3Ground:
         record, state = kept.record, kept.state
         key, length = self.keys.data(record.upload_id), record.size
         try:
-            await self.bucket.complete(key, state.multipart, state.parts)
+            await self.bucket.complete(key, state.multipart, state.parts, content_type(record))
         except (MultipartMissing, ObjectMissing):
             pass  # It may have been done before.
         except PartsRefused as error:
-            raise StorageFailed("the service does not have all parts any more") from error
+            raise UploadDamaged("the service does not have all parts any more") from error
         try:
             size = await self.bucket.size(key)
         except ObjectMissing:
@@ -134,7 +146,7 @@ class S3Ground:
         return await self.records.replace(kept, assembled(state, length))
 
 
-def assembled(state: S3State, length: int) -> S3State:
+def assembled(state: ObjectState, length: int) -> ObjectState:
     """The state of an upload whose object is there."""
     return replace(
         state,
@@ -149,7 +161,7 @@ def assembled(state: S3State, length: int) -> S3State:
     )
 
 
-def content_type(record: S3Record) -> str:
+def content_type(record: ObjectRecord) -> str:
     """What the client says that the bytes are, if a header can hold it."""
     fields = dict(parse_metadata(record.tusserver.metadata or ""))
     value = fields.get("filetype", b"").decode("ascii", "replace")

@@ -1,8 +1,8 @@
 """How bytes are cut into the parts of a multipart upload; pure arithmetic.
 
-S3's rules: at most 10,000 parts with ascending numbers, each of 5 MiB to 5 GiB, only the last one
-may be smaller. Numbers need not be consecutive, so those that a dead request may have used are
-passed over.
+The rules of S3, which others loosen: at most 10,000 parts with ascending numbers, each of 5 MiB to
+5 GiB, only the last one may be smaller. Numbers need not be consecutive, so those that a dead
+request may have used are passed over.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _COPY = 512 * MIB
 @dataclass(frozen=True, slots=True)
 class PartRules:
     """The sizes of parts, in bytes: the usual one, and what the service allows. With `are_equal`
-    all parts but the last of an upload have the same size.
+    all parts but the last of an upload have the same size. `are_copied`: the service can make a
+    part of another object by itself.
     """
 
     usual: int = 8 * MIB
@@ -38,12 +39,21 @@ class PartRules:
     most: int = MAX_PART
     count: int = MAX_PARTS
     are_equal: bool = False
+    are_copied: bool = True
 
 
 def part_size(rules: PartRules, stored: int, length: int | None, used: int) -> int:
     """The size of the next part, when the parts so far hold `stored` bytes and their numbers reach
     up to `used`; so large that the rest of `length` (None: unknown) fits into the numbers that are
     left.
+
+    Raises NoPartsLeft.
+    """
+    return max(least_size(rules, stored, length, used), min(rules.usual, rules.most))
+
+
+def least_size(rules: PartRules, stored: int, length: int | None, used: int) -> int:
+    """The same for a part that is sent because a body is over: so many bytes are worth a number.
 
     Raises NoPartsLeft.
     """
@@ -55,7 +65,7 @@ def part_size(rules: PartRules, stored: int, length: int | None, used: int) -> i
     else:
         # A quarter is left for numbers that get lost when a server dies.
         wanted = _divided(max(0, length - stored), max(1, left * 3 // 4))
-    return min(max(rules.usual, rules.least, _divided(wanted, MIB) * MIB), rules.most)
+    return min(max(rules.least, _divided(wanted, MIB) * MIB), rules.most)
 
 
 class NoPartsLeft(Exception):
@@ -83,11 +93,11 @@ def plan_join(sizes: Sequence[int], rules: PartRules) -> list[tuple[Slice, ...]]
     """The parts that sources of these sizes are joined in, each made of the slices that follow one
     another in it: one slice can be copied inside the service, several have to be read and sent.
 
-    Nothing is sent that can be copied: at the most so much that what is left of a source before it
-    is filled up to the smallest part.
+    Nothing is sent that could be copied: at the most so much that what is left of a source before
+    it is filled up to the smallest part.
     """
     total = sum(sizes)
-    if rules.are_equal:
+    if rules.are_equal or not rules.are_copied:
         size = part_size(rules, 0, total, 0)
         return list(_filled(_slices(sizes), size, size))
     most = min(max(_COPY, _divided(total, rules.count // 4)), rules.most)

@@ -123,8 +123,8 @@ class PartBuffer:
 
 
 class Span:
-    """Some bytes of a part as the S3 client takes them: they can be sent again from the beginning,
-    and are never copied as a whole.
+    """Some bytes of a part as clients of a service take them: they can be sent again from the
+    beginning, and are never copied as a whole.
     """
 
     def __init__(self, part: PartBuffer, start: int, end: int) -> None:

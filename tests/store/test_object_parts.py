@@ -6,19 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tusserver.store.s3_parts import (
+from tusserver.store.object_parts import (
     MAX_OBJECT,
     MAX_PARTS,
     MIB,
     MIN_PART,
     NoPartsLeft,
     PartRules,
+    least_size,
     part_size,
     plan_join,
 )
 
 SMALL = PartRules(usual=8, least=5, most=40, count=50)
-RULES = st.sampled_from([SMALL, PartRules(usual=8, least=5, most=8, count=1000, are_equal=True)])
+EQUAL = PartRules(usual=8, least=5, most=8, count=1000, are_equal=True)
+SENT = PartRules(usual=8, least=5, most=8, count=1000, are_copied=False)
+RULES = st.sampled_from([SMALL, EQUAL, SENT])
 
 
 @given(st.integers(1, MAX_OBJECT), st.integers(0, 2000), st.sampled_from([8 * MIB, 64 * MIB]))
@@ -33,6 +36,19 @@ def test_an_upload_of_any_length_fits_into_the_part_numbers(
         # Many equal steps at once: it would be asked ten thousand times otherwise.
         steps = max(1, min((length - stored) // size // 2, 500))
         stored, used = stored + steps * size, used + steps
+    assert used <= MAX_PARTS
+
+
+@pytest.mark.parametrize("length", [60 * 1024 * MIB, 2 * MIB * MIB, None])
+def test_bodies_that_are_smaller_than_a_part_fit_into_the_part_numbers(length: int | None) -> None:
+    rules, body, total = PartRules(), 5 * MIB, length or 300 * 1024 * MIB
+    stored = used = tail = 0
+    while stored + tail < total:
+        tail += body
+        while tail >= (size := part_size(rules, stored, length, used)):
+            stored, used, tail = stored + size, used + 1, tail - size
+        if tail >= least_size(rules, stored, length, used):
+            stored, used, tail = stored + tail, used + 1, 0
     assert used <= MAX_PARTS
 
 
@@ -75,8 +91,8 @@ def test_the_parts_of_a_join_are_such_as_the_service_takes(
     plan = [sum(piece.size for piece in part) for part in plan_join(sizes, rules)]
     assert all(rules.least <= size <= rules.most for size in plan[:-1])
     assert all(0 < size <= rules.most for size in plan[-1:])
-    if rules.are_equal:
-        assert len(set(plan[:-1])) <= 1
+    if rules.are_equal or not rules.are_copied:
+        assert {*plan[:-1]} <= {rules.usual}
 
 
 @given(st.lists(st.integers(0, 60), max_size=12))

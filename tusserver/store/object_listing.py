@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from datetime import datetime
 
-    from tusserver.store.s3_bucket import Bucket, Listed
-    from tusserver.store.s3_keys import Keys
+    from tusserver.store.bucket import Bucket, Listed
+    from tusserver.store.object_keys import Keys
 
 
 @dataclass(slots=True)

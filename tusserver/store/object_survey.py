@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from tusserver.store.base import Mark, Surveyed
-from tusserver.store.s3_inspection import S3Inspection, Seen
-from tusserver.store.s3_listing import Group, groups
+from tusserver.store.object_inspection import ObjectInspection, Seen
+from tusserver.store.object_listing import Group, groups
 from tusserver.together import together
 
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Finding, Known
-    from tusserver.store.s3_assembly import S3Ground
+    from tusserver.store.object_assembly import ObjectGround
 
 _AT_ONCE = 8
 _DOUBT = 60.0
 """Seconds by which the clocks of the service and of the servers may differ."""
 
 
-class S3Survey:
+class ObjectSurvey:
     """Surveys of one store."""
 
-    def __init__(self, ground: S3Ground) -> None:
+    def __init__(self, ground: ObjectGround) -> None:
         self._ground = ground
-        self.inspection = S3Inspection(ground)
+        self.inspection = ObjectInspection(ground)
 
     async def mark(self) -> Mark | None:
         """Now, by the clock of the service; None if it does not tell."""

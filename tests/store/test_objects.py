@@ -6,14 +6,13 @@ Every test ends with a look at the whole prefix: nothing is there that no upload
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import Any
 
 import pytest
 
 from tests.fakes import ScriptedBody
-from tests.store.bucket import BIG, ID, Broken, Dying, Prefix, pieces, some
-from tests.store.s3_server import BUCKET, S3Server
+from tests.store.bucket import BIG, ID, Broken, Dying, Prefix, pieces, some, store_of
+from tests.store.s3_server import S3Server
 from tests.store.test_contract import (
     GatedBody,
     a_partial,
@@ -33,9 +32,8 @@ from tusserver.protocol.errors import (
 )
 from tusserver.protocol.upload import Final
 from tusserver.store.base import StoreUnusable
-from tusserver.store.s3 import S3Store
-from tusserver.store.s3_parts import MIB, PartRules
-from tusserver.store.s3_record import Kept
+from tusserver.store.object_parts import MIB, PartRules
+from tusserver.store.object_record import Kept
 
 pytestmark = pytest.mark.anyio
 
@@ -126,14 +124,28 @@ async def test_a_staged_body_of_many_parts_counts_only_if_it_matches(prefix: Pre
     prefix.assert_only(ID)
 
 
-async def test_large_partials_are_joined(prefix: Prefix) -> None:
-    sizes = [6 * MIB, 1000, 9 * MIB + 1, 3]
+async def test_small_bodies_do_not_use_up_the_numbers_of_parts(prefix: Prefix) -> None:
+    data, step = some(30 * MIB), 5 * MIB
+    async with prefix.store(rules=PartRules(usual=5 * MIB, count=4)) as store:
+        await store.create(an_upload(length=len(data)))
+        for at in range(0, len(data), step):
+            await append(store, an_upload(), ScriptedBody(*pieces(data[at : at + step])))
+        assert await content(store, await store.get(ID)) == data
+    prefix.assert_only(ID)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[6 * MIB, 1000, 9 * MIB + 1, 3], [5] * 18 + [70_000, 7, 9, 70_001, 3]],
+    ids=["large and small", "small"],
+)
+async def test_partials_of_any_size_are_joined(prefix: Prefix, sizes: list[int]) -> None:
     async with prefix.store() as store:
         partials, wanted = [], b""
         for index, size in enumerate(sizes):
             data = some(size, index)
             wanted += data
-            partials.append(await a_partial(store, f"{index}" * 32, data))
+            partials.append(await a_partial(store, f"{index:032x}", data))
         final = an_upload(length=None, concat=Final(tuple(each.upload_id for each in partials)))
         await store.create(final)
         joined = await store.concatenate(final, partials)
@@ -267,14 +279,14 @@ async def test_whenever_a_server_dies_another_goes_on(
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("call", ["delete", "abort"])
+@pytest.mark.parametrize("call", ["delete", "clear", "ending"])
 async def test_a_removal_that_was_begun_has_removed_the_upload(
     prefix: Prefix, dying: Dying, call: str, done: bool
 ) -> None:
     async with prefix.store() as store:
         await store.create(an_upload(length=None))
         await append(store, an_upload(), ScriptedBody(*pieces(some(6 * MIB))))
-        dying.at(call, done=done)
+        dying.at(prefix.server.ending if call == "ending" else call, done=done)
         with pytest.raises(Broken):
             await store.terminate(ID)
         dying.no_more()
@@ -304,9 +316,7 @@ async def test_a_multipart_upload_that_was_ended_from_outside_is_told(prefix: Pr
     async with prefix.store() as store:
         await store.create(an_upload(length=BIG))
         await append(store, an_upload(), ScriptedBody(*pieces(some(6 * MIB))))
-        client = prefix.server.client()
-        [found] = client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix.prefix)["Uploads"]
-        client.abort_multipart_upload(Bucket=BUCKET, Key=found["Key"], UploadId=found["UploadId"])
+        prefix.server.end_multiparts(prefix.prefix)
         with pytest.raises((UploadDamaged, StorageFailed)):
             await append(store, an_upload(), ScriptedBody(*pieces(some(BIG - 6 * MIB))))
         await store.terminate(ID)
@@ -314,8 +324,7 @@ async def test_a_multipart_upload_that_was_ended_from_outside_is_told(prefix: Pr
 
 
 async def test_a_record_that_is_none_is_damaged(prefix: Prefix) -> None:
-    key = f"{prefix.prefix}{ID}.info"
-    prefix.server.client().put_object(Bucket=BUCKET, Key=key, Body=b"{not json")
+    prefix.server.put(f"{prefix.prefix}{ID}.info", b"{not json")
     async with prefix.store() as store:
         with pytest.raises(UploadDamaged):
             await store.get(ID)
@@ -329,4 +338,4 @@ async def test_a_store_that_cannot_use_its_bucket_does_not_start(
     s3: S3Server, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(StoreUnusable, match=reason):
-        await S3Store(dataclasses.replace(s3.options(""), **changes)).start()
+        await store_of(s3, "", client=changes).start()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from tusserver.store.s3_assembly import S3Ground
-    from tusserver.store.s3_record import Kept, S3State
+    from tusserver.store.object_assembly import ObjectGround
+    from tusserver.store.object_record import Kept, ObjectState
 
 
-async def remove(ground: S3Ground, upload_id: str) -> None:
+async def remove(ground: ObjectGround, upload_id: str) -> None:
     """Removes an upload; carries on a removal that was begun. Raises UploadNotFound."""
     kept = await ground.records.load(upload_id)
     # From here on nobody who has seen an older record can write another.
@@ -21,7 +21,7 @@ async def remove(ground: S3Ground, upload_id: str) -> None:
     await finish_removal(ground, kept)
 
 
-async def finish_removal(ground: S3Ground, kept: Kept) -> None:
+async def finish_removal(ground: ObjectGround, kept: Kept) -> None:
     """Removes all that belongs to an upload whose record says that it is being removed."""
     record = kept.record
     await remove_bytes(ground, record.upload_id, kept.state)
@@ -36,14 +36,7 @@ async def finish_removal(ground: S3Ground, kept: Kept) -> None:
     await ground.records.remove(upload_id)
 
 
-async def remove_bytes(ground: S3Ground, upload_id: str, state: S3State) -> None:
-    """Removes the bytes of an upload, wherever they lie, and every multipart upload at its key:
-    also those whose beginning nobody could record.
-    """
-    keys, bucket = ground.keys, ground.bucket
-    key = keys.data(upload_id)
-    async for multipart in bucket.multiparts(key):
-        if multipart.key == key:
-            await bucket.abort(key, multipart.multipart)
-    tails = [keys.tail(upload_id, tail.token) for tail in state.tails]
-    await bucket.delete(key, *tails)
+async def remove_bytes(ground: ObjectGround, upload_id: str, state: ObjectState) -> None:
+    """Removes the bytes of an upload, wherever they lie."""
+    await ground.bucket.clear(ground.keys.data(upload_id))
+    await ground.bucket.delete(*(ground.keys.tail(upload_id, tail.token) for tail in state.tails))

@@ -24,11 +24,11 @@ from tusserver.protocol.checksum import ALGORITHMS, Checksum
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import StorageFull, TusError, UploadDamaged
 from tusserver.store.base import BodyInterrupted
-from tusserver.store.s3_assembly import assembled
-from tusserver.store.s3_bucket import MultipartMissing
-from tusserver.store.s3_keys import new_token
-from tusserver.store.s3_parts import NoPartsLeft, part_size
-from tusserver.store.s3_record import Tail
+from tusserver.store.bucket import MultipartMissing
+from tusserver.store.object_assembly import assembled
+from tusserver.store.object_keys import new_token
+from tusserver.store.object_parts import NoPartsLeft, least_size, part_size
+from tusserver.store.object_record import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from tusserver.protocol.checksum import Digest
     from tusserver.protocol.decision import Append
     from tusserver.store.base import Body
-    from tusserver.store.s3_assembly import S3Ground
-    from tusserver.store.s3_buffers import PartBuffer
-    from tusserver.store.s3_record import Kept, Part, S3Record, S3State
+    from tusserver.store.object_assembly import ObjectGround
+    from tusserver.store.object_buffers import PartBuffer
+    from tusserver.store.object_record import Kept, ObjectRecord, ObjectState, Part
 
 _RESERVED = 16
 """Part numbers that are reserved at once: as many get lost when the server dies."""
@@ -49,10 +49,10 @@ _COMMIT = 2.0
 _LARGE = 64 * 1024
 
 
-class S3Session:
+class ObjectSession:
     """Takes one body behind an upload. It must be closed."""
 
-    def __init__(self, ground: S3Ground, kept: Kept, plan: Append, body: Body) -> None:
+    def __init__(self, ground: ObjectGround, kept: Kept, plan: Append, body: Body) -> None:
         self._ground = ground
         self._kept = kept
         self._state = kept.state
@@ -134,14 +134,16 @@ class S3Session:
         rules = self._ground.options.rules
         if rules.are_equal and self._equal_size:
             return self._equal_size
-        declared = self._plan.declare
-        length = self._kept.record.length if declared is None else declared
         try:
-            size = part_size(rules, self._in_parts, length, self._used)
+            size = part_size(rules, self._in_parts, self._length(), self._used)
         except NoPartsLeft as error:
             raise StorageFull("the upload has no parts left; it cannot grow further") from error
         self._equal_size = size if size > front else front + rules.least
         return self._equal_size
+
+    def _length(self) -> int | None:
+        declared = self._plan.declare
+        return self._kept.record.length if declared is None else declared
 
     async def _send(self) -> None:
         """Sends what has been gathered as the next part."""
@@ -279,7 +281,7 @@ class S3Session:
         checksums = [checksum for checksum in (self._plan.checksum, late) if checksum is not None]
         return all(checksum.matches(self._digests[checksum.algorithm]) for checksum in checksums)
 
-    def _declared(self) -> S3Record:
+    def _declared(self) -> ObjectRecord:
         """The record with the length that the request has brought."""
         record, length = self._kept.record, self._plan.declare
         if length is None:
@@ -297,7 +299,9 @@ class S3Session:
             return await self._store_whole(total)
         rules = self._ground.options.rules
         if gathered and self._buffer is not None:
-            if self._buffer.filled >= rules.least and not rules.are_equal:
+            # Bodies that are all smaller than a part should be must not use up the numbers.
+            least = least_size(rules, self._in_parts, self._length(), self._used)
+            if self._buffer.filled >= least and not rules.are_equal:
                 await self._send_rest()
             else:
                 await self._put_tail()
@@ -347,7 +351,7 @@ class S3Session:
         record = self._declared() if is_last else None
         self._recorded(await self._ground.records.replace(self._kept, self._stamped(state), record))
 
-    def _stamped(self, state: S3State) -> S3State:
+    def _stamped(self, state: ObjectState) -> ObjectState:
         """The state with what changes whenever there are more bytes."""
         if state.offset == self._kept.state.offset and not (state.is_whole and self._has_taken):
             return state

@@ -15,18 +15,19 @@ from msgspec import Struct
 
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding
-from tusserver.store.s3_bucket import ObjectMissing, Superseded
-from tusserver.store.s3_record import as_s3_upload, decode_s3
-from tusserver.store.s3_removal import finish_removal
+from tusserver.store.bucket import ObjectMissing, Superseded
+from tusserver.store.object_record import as_object_upload, decode_object
+from tusserver.store.object_removal import finish_removal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import datetime
 
     from tusserver.protocol.upload import Upload
-    from tusserver.store.s3_assembly import S3Ground
-    from tusserver.store.s3_listing import Group
-    from tusserver.store.s3_record import Kept
+    from tusserver.store.bucket import Multipart
+    from tusserver.store.object_assembly import ObjectGround
+    from tusserver.store.object_listing import Group
+    from tusserver.store.object_record import Kept
 
 
 class _Kind(Enum):
@@ -78,10 +79,10 @@ class Seen(Struct, frozen=True):
     is_unread: bool = False
 
 
-class S3Inspection:
+class ObjectInspection:
     """Looks into the bucket of one store."""
 
-    def __init__(self, ground: S3Ground) -> None:
+    def __init__(self, ground: ObjectGround) -> None:
         self._ground = ground
         self._bucket = ground.bucket
         self._keys = ground.keys
@@ -121,7 +122,7 @@ class S3Inspection:
         found = [kind.finding(upload_id) for kind in self._compare(kept, group)]
         if await self._stale(group.notes):
             found.append(_Kind.WAITING.finding(upload_id))
-        return Seen(as_s3_upload(upload_id, kept), tuple(found))
+        return Seen(as_object_upload(upload_id, kept), tuple(found))
 
     def _without_record(self, group: Group, oldest: datetime | None) -> Iterable[Finding]:
         if oldest is None or group.modified_at >= oldest:
@@ -155,11 +156,7 @@ class S3Inspection:
                 kept = await self._load(upload_id)
             except TusError:
                 continue
-            if kept is None:
-                is_stray = oldest is not None and multipart.initiated_at < oldest
-            else:
-                is_stray = kept.state.multipart != multipart.multipart
-            if is_stray:
+            if _is_stray(multipart, kept, oldest):
                 yield _Kind.STRAY.finding(upload_id)
 
     async def _load(self, upload_id: str) -> Kept | None:
@@ -212,14 +209,12 @@ class S3Inspection:
 
     async def _strays_at(
         self, upload_id: str, kept: Kept | None, oldest: datetime | None
-    ) -> list[str]:
+    ) -> list[str | None]:
         key = self._keys.data(upload_id)
-        named = "" if kept is None else kept.state.multipart
         return [
             multipart.multipart
             async for multipart in self._bucket.multiparts(key)
-            if multipart.key == key and multipart.multipart != named
-            if kept is not None or (oldest is not None and multipart.initiated_at < oldest)
+            if multipart.key == key and _is_stray(multipart, kept, oldest)
         ]
 
     async def _stale(self, notes: Iterable[str]) -> list[str]:
@@ -233,7 +228,7 @@ class S3Inspection:
             return False
         except TusError:
             return True  # Nobody can say; its notes do no harm.
-        return as_s3_upload(upload_id, kept).is_pending
+        return as_object_upload(upload_id, kept).is_pending
 
     async def _mend_waiting(self, partial_id: str) -> bool:
         pages = self._bucket.pages(self._keys.waiting(partial_id))
@@ -277,7 +272,7 @@ class S3Inspection:
         info = self._keys.info(upload_id)
         try:
             content, etag = await self._bucket.get(info)
-            decode_s3(content, upload_id)
+            decode_object(content, upload_id)
         except ObjectMissing:
             return False
         except UploadDamaged:
@@ -291,6 +286,15 @@ class S3Inspection:
         except (Superseded, ObjectMissing):
             return False
         return True
+
+
+def _is_stray(multipart: Multipart, kept: Kept | None, oldest: datetime | None) -> bool:
+    """Whether the record does not name it, or there is none and it is old."""
+    if kept is None:
+        return oldest is not None and multipart.initiated_at < oldest
+    if multipart.multipart is None:
+        return not kept.state.multipart
+    return kept.state.multipart != multipart.multipart
 
 
 def _has_object(kept: Kept) -> bool:

@@ -1,8 +1,8 @@
 """The record of an upload in an object store, `<id>.info`: tusd's JSON with what tusserver needs.
 
 The record alone says how far an upload has got. It is replaced as a whole, and only by one who has
-seen the one before (see `S3Records`), so that of two nodes that both believe to hold an upload only
-one can go on. What lies in the bucket and is not named in the record does not count.
+seen the one before (see `ObjectRecords`), so that of two nodes that both believe to hold an upload
+only one can go on. What lies in the bucket and is not named in the record does not count.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Tail(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
-class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
+class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far the upload has got.
 
     `offset` is what clients are told. The bytes lie in `parts`, in this order, and behind them in
@@ -83,52 +83,54 @@ class S3State(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(tail.size for tail in self.tails)
 
 
-class S3Additions(Additions, omit_defaults=True):
+class ObjectAdditions(Additions, omit_defaults=True):
     """What tusd has no place for."""
 
-    s3: S3State = S3State()
+    object: ObjectState = ObjectState()
 
 
-class S3Storage(Storage, rename="pascal", omit_defaults=True):
-    """Where tusd keeps bytes and record."""
+class ObjectStorage(Storage, rename="pascal", omit_defaults=True):
+    """Where tusd keeps bytes and record: in a bucket of S3, or a container of Azure."""
 
     bucket: str = ""
+    container: str = ""
     key: str = ""
 
 
-class S3Record(Record):
+class ObjectRecord(Record):
     """One record as it stands in its object."""
 
-    storage: S3Storage | None = None
-    tusserver: S3Additions = msgspec.field(default_factory=S3Additions)
+    storage: ObjectStorage | None = None
+    tusserver: ObjectAdditions = msgspec.field(default_factory=ObjectAdditions)
 
     @property
-    def state(self) -> S3State:
-        return self.tusserver.s3
+    def state(self) -> ObjectState:
+        return self.tusserver.object
 
 
 class Kept(NamedTuple):
     """A record, the content of its object, and the tag by which the service knows this content."""
 
-    record: S3Record
+    record: ObjectRecord
     content: bytes
     etag: str
 
     @property
-    def state(self) -> S3State:
+    def state(self) -> ObjectState:
         return self.record.state
 
 
-def new_s3_record(upload: Upload, bucket: str, key: str, info_key: str) -> S3Record:
+def new_object_record(upload: Upload, storage: ObjectStorage) -> ObjectRecord:
     """The record of an upload that is being created."""
-    record = new_record(upload, key, info_key, None)
+    record = new_record(upload, "", "", None)
     values = {name: getattr(record, name) for name in Record.__struct_fields__}
-    additions = S3Additions(**asdict(record.tusserver), s3=S3State(modified_at=upload.modified_at))
-    storage = S3Storage(type="s3store", bucket=bucket, key=key)
-    return S3Record(**{**values, "tusserver": additions, "storage": storage})
+    additions = ObjectAdditions(
+        **asdict(record.tusserver), object=ObjectState(modified_at=upload.modified_at)
+    )
+    return ObjectRecord(**{**values, "tusserver": additions, "storage": storage})
 
 
-def decode_s3(content: bytes, upload_id: str) -> S3Record:
+def decode_object(content: bytes, upload_id: str) -> ObjectRecord:
     """The record in the object of this upload. Raises UploadDamaged when it is none, or that of
     another one: it would name bytes that are not of this upload.
     """
@@ -141,17 +143,17 @@ def decode_s3(content: bytes, upload_id: str) -> S3Record:
     return record
 
 
-def changed(record: S3Record, state: S3State, **changes: object) -> S3Record:
+def changed(record: ObjectRecord, state: ObjectState, **changes: object) -> ObjectRecord:
     """A copy of the record with this state, and further changes to what is tusserver's own."""
-    return replace(record, tusserver=replace(record.tusserver, s3=state, **changes))
+    return replace(record, tusserver=replace(record.tusserver, object=state, **changes))
 
 
-def encode_s3(record: S3Record, former: bytes | None) -> bytes:
+def encode_object(record: ObjectRecord, former: bytes | None) -> bytes:
     """The content of the object; unknown keys of the `former` one are kept."""
     return encode(record, former)
 
 
-def as_s3_upload(upload_id: str, kept: Kept) -> Upload:
+def as_object_upload(upload_id: str, kept: Kept) -> Upload:
     """The upload that this record stands for."""
     record, state = kept.record, kept.state
     finish = record.tusserver.finish
@@ -164,5 +166,5 @@ def as_s3_upload(upload_id: str, kept: Kept) -> Upload:
     return replace(upload, origin=kept)
 
 
-_DECODER = msgspec.json.Decoder(S3Record)
+_DECODER = msgspec.json.Decoder(ObjectRecord)
 _NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -1,0 +1,374 @@
+"""One container of Azure Blob Storage.
+
+A multipart upload is here a number of blocks that wait in the place of an object until a list of
+them is committed, which makes them the object. The service has one such place for each object, and
+forgets what waits there when somebody writes the object as a whole, or after a week without a new
+block. So before the first block is sent an empty object is put there, marked by its metadata: where
+it stands nobody else can write an object that is new (`is_new`), and so take the blocks away. It is
+not shown as an object. The name of a block has the id of its multipart upload, so that of several
+attempts each has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientError as HttpError
+from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import BlobClient, ContainerClient, ExponentialRetry
+
+from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
+from tusserver.store.base import StoreUnusable
+from tusserver.store.bucket import (
+    Content,
+    Listed,
+    Multipart,
+    ObjectMissing,
+    PartsRefused,
+    Superseded,
+)
+from tusserver.store.object_record import ObjectStorage, Part
+from tusserver.together import together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+    from datetime import datetime
+
+    from tusserver.store.azure_options import AzureOptions
+    from tusserver.store.object_buffers import Span
+
+_READ_SIZE = 4 * 1024 * 1024
+_COPIED = 256 * 1024
+"""Bytes that may be in memory once more than the bounds for parts allow."""
+_LISTED = 1000
+_PLACES = 10_000
+_MARK = {"tusserver": "unfinished"}
+_BINARY = "application/octet-stream"
+_SUPERSEDED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
+_FULL = {"BlockCountExceedsLimit", "BlockListTooLong", "RequestBodyTooLarge"}
+_PASSING = {"Md5Mismatch", "OperationTimedOut", "ServerBusy", "InternalError"}
+_NOT_FOUND, _TIMEOUT, _TOO_MANY = 404, 408, 429
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_REFUSED = (401, 403)
+
+
+class AzureBucket:
+    """See `Bucket`."""
+
+    keeps_parts = timedelta(days=6)  # A week, by clocks that may differ.
+
+    def __init__(self, options: AzureOptions) -> None:
+        self.options = options
+        self._name = options.container
+        self._client: ContainerClient | None = None
+        self._places: OrderedDict[str, None] = OrderedDict()
+        """Objects in whose places we have seen something."""
+
+    def storage(self, key: str) -> ObjectStorage:
+        return ObjectStorage(type="azurestore", container=self._name, key=key)
+
+    async def start(self) -> None:
+        try:
+            self._client = _client(self.options)
+            async with asyncio.timeout(self.options.deadline):
+                await self._date(retry_total=1)
+        except (AzureError, HttpError, ValueError, TimeoutError) as error:
+            await self.close()
+            raise StoreUnusable(f"container {self._name}: {_sentence(error)}") from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def _container(self) -> ContainerClient:
+        assert self._client is not None
+        return self._client
+
+    def _blob(self, key: str) -> BlobClient:
+        return self._container.get_blob_client(key)
+
+    async def _call(self, call: Awaitable[Any], deadline: float | None = None) -> Any:  # noqa: ANN401
+        with _errors():
+            async with asyncio.timeout(deadline or self.options.deadline):
+                return await call
+
+    async def now(self) -> datetime | None:
+        try:
+            return parsedate_to_datetime(await self._call(self._date()))
+        except ValueError:
+            return None
+
+    async def _date(self, **given: Any) -> str:
+        """The shortest answer that a signature for this container is enough for; its date."""
+        dates: list[str] = []
+
+        def keep(response: Any) -> None:  # noqa: ANN401 - it has no public type
+            dates.append(response.http_response.headers.get("Date", ""))
+
+        blobs = self._container.list_blobs(results_per_page=1, raw_response_hook=keep, **given)
+        await anext(blobs.by_page(), None)
+        return "".join(dates[-1:])
+
+    # Objects.
+
+    async def get(self, key: str) -> Content:
+        found = await self._call(self._blob(key).download_blob())
+        return Content(await self._call(found.readall()), found.properties.etag)
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        left = end - start
+        found = await self._call(self._blob(key).download_blob(start, left))
+        buffers = aiter(found.chunks())
+        while left:
+            buffer = await self._call(anext(buffers, b""))
+            if not buffer:
+                raise StorageUnavailable("the object broke off")
+            left -= len(buffer)
+            yield buffer
+
+    async def size(self, key: str) -> int:
+        found = await self._call(self._blob(key).get_blob_properties())
+        if _is_mark(found.metadata):
+            raise ObjectMissing
+        return int(found.size)
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | Span,
+        *,
+        seen: str | None = None,
+        is_new: bool = False,
+        content_type: str = _BINARY,
+    ) -> str:
+        condition = _only_over(seen) if seen else _only_new() if is_new else {}
+        settings = ContentSettings(content_type=content_type)
+        if len(data) > _COPIED and not isinstance(data, bytes):
+            # The library would make one piece of it.
+            block = _block(secrets.token_hex(8), 0)
+            await self._send(key, block, data)
+            return await self._commit(key, [block], content_settings=settings, **condition)
+        content = data if isinstance(data, bytes) else data.read()
+        digest = hashlib.md5(content, usedforsecurity=False).digest()
+        call = self._blob(key).upload_blob(
+            content,
+            length=len(content),
+            content_settings=settings,
+            headers={"Content-MD5": base64.b64encode(digest).decode()},
+            **{"overwrite": True, **condition},
+        )
+        return str((await self._call(call, self.options.part_deadline))["etag"])
+
+    async def _send(self, key: str, block: str, data: Span) -> None:
+        md5 = hashlib.md5(usedforsecurity=False)
+        await asyncio.to_thread(data.feed, md5.update)
+        headers = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
+        body: Any = data
+        call = self._blob(key).stage_block(block, body, length=len(data), headers=headers)
+        await self._call(call, self.options.part_deadline)
+
+    async def _commit(self, key: str, blocks: Sequence[str], **given: Any) -> str:
+        """Makes these blocks the object; whatever else waits there is forgotten."""
+        call = self._blob(key).commit_block_list([BlobBlock(block) for block in blocks], **given)
+        return str((await self._call(call, self.options.part_deadline))["etag"])
+
+    async def delete(self, *keys: str) -> None:
+        await together(map(self._delete, keys))
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._call(self._blob(key).delete_blob("include"))
+        except ObjectMissing:
+            return
+
+    async def delete_seen(self, key: str, seen: str) -> None:
+        await self._call(self._blob(key).delete_blob("include", **_only_over(seen)))
+
+    async def clear(self, key: str) -> None:
+        # What is only deleted may leave its blocks, and they could be committed later.
+        await self._commit(key, [])
+        await self._delete(key)
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
+        async for page in self._listing(prefix):
+            yield [
+                Listed(item.name, item.last_modified, item.size)
+                for item in page
+                if not _is_mark(item.metadata)
+            ]
+
+    async def _listing(self, prefix: str) -> AsyncIterator[list[Any]]:
+        pages = self._container.list_blobs(
+            prefix, include=["metadata"], results_per_page=_LISTED
+        ).by_page()
+        while (page := await self._call(anext(pages, None))) is not None:
+            yield [item async for item in page]
+
+    # Objects in parts.
+
+    async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
+        return secrets.token_hex(8)
+
+    async def put_part(
+        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+    ) -> Part:
+        if len(part):  # The service takes no empty block.
+            await self._take_place(key)
+            await self._send(key, _block(multipart, number), part)
+        return Part(number, len(part), "")
+
+    async def _take_place(self, key: str) -> None:
+        """Sees to it that there is something in the place of an object: the mark, or what somebody
+        has put there and could not record, which the parts will replace.
+        """
+        if key in self._places:
+            return
+        call = self._blob(key).upload_blob(b"", length=0, metadata=_MARK, **_only_new())
+        with suppress(Superseded):
+            await self._call(call)
+        self._places[key] = None
+        if len(self._places) > _PLACES:
+            self._places.popitem(last=False)
+
+    async def copy_part(
+        self, key: str, multipart: str, number: int, source: str, start: int, end: int
+    ) -> Part:
+        raise NotImplementedError("the rules of parts say that it cannot")
+
+    async def check_parts(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
+        try:
+            _, waiting = await self._call(self._blob(key).get_block_list("uncommitted"))
+        except ObjectMissing:
+            raise PartsRefused("the object and its blocks are gone") from None
+        if not set(_blocks(multipart, parts)) <= {block.id for block in waiting}:
+            raise PartsRefused("blocks are gone")
+
+    async def complete(
+        self, key: str, multipart: str, parts: Sequence[Part], content_type: str
+    ) -> None:
+        # If it had been done before, the blocks are those of the object, and it stays the same.
+        settings = ContentSettings(content_type=content_type)
+        await self._commit(key, _blocks(multipart, parts), content_settings=settings)
+        self._places.pop(key, None)
+
+    async def abort(self, key: str, multipart: str | None) -> None:
+        if multipart is not None:
+            return  # Its blocks go when the object is put together or removed, or by themselves.
+        try:
+            found = await self._call(self._blob(key).get_blob_properties())
+            if _is_mark(found.metadata):
+                etag = await self._commit(key, [], metadata=_MARK, **_only_over(found.etag))
+                await self.delete_seen(key, etag)
+        except (ObjectMissing, Superseded):
+            return
+
+    async def multiparts(self, prefix: str) -> AsyncIterator[Multipart]:
+        async for page in self._listing(prefix):
+            for item in page:
+                if _is_mark(item.metadata):
+                    yield Multipart(item.name, None, item.last_modified)
+
+
+def _client(options: AzureOptions) -> ContainerClient:
+    given: dict[str, Any] = {
+        "max_single_get_size": _READ_SIZE,
+        "max_chunk_get_size": _READ_SIZE,
+        "retry_policy": ExponentialRetry(
+            initial_backoff=0, increment_base=2, retry_total=3, random_jitter_range=1
+        ),
+        "connection_timeout": 5,
+        "read_timeout": 60,
+    }
+    if options.connection_string:
+        return ContainerClient.from_connection_string(
+            options.connection_string, options.container, **given
+        )
+    credential: AzureNamedKeyCredential | AzureSasCredential | None = None
+    if options.account and options.key:
+        credential = AzureNamedKeyCredential(options.account, options.key)
+    elif options.sas:
+        credential = AzureSasCredential(options.sas)
+    if credential is None or not options.url:
+        raise ValueError(
+            "there are no keys; give AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT and "
+            "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
+        )
+    return ContainerClient(options.url, options.container, credential, **given)
+
+
+def _only_over(seen: str) -> dict[str, Any]:
+    return {"etag": seen, "match_condition": MatchConditions.IfNotModified}
+
+
+def _only_new() -> dict[str, Any]:
+    return {"match_condition": MatchConditions.IfMissing}
+
+
+def _block(multipart: str, number: int) -> str:
+    """The name of a block; of one object all have the same length."""
+    return f"{multipart}-{number:05d}"
+
+
+def _blocks(multipart: str, parts: Sequence[Part]) -> list[str]:
+    return [_block(multipart, part.number) for part in parts if part.size]
+
+
+def _is_mark(metadata: dict[str, str] | None) -> bool:
+    return _MARK.items() <= (metadata or {}).items()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turns what the library raises into what a store may raise, or into what a bucket may."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _meaning(error) from error
+    except (AzureError, HttpError, TimeoutError, OSError) as error:
+        raise StorageUnavailable from error
+
+
+def _meaning(error: HttpResponseError) -> Exception:
+    code, status = _code(error), error.status_code or _SERVER_ERROR
+    if code in _SUPERSEDED:
+        return Superseded()
+    if code == "InvalidBlockList":
+        return PartsRefused(code)
+    if status == _NOT_FOUND and code != "ContainerNotFound":
+        return ObjectMissing()
+    if code in _FULL:
+        return StorageFull()
+    if code in _PASSING or status in (_TIMEOUT, _TOO_MANY):
+        return StorageUnavailable()
+    # Below: the answer broke off.
+    return StorageFailed() if _CLIENT_ERROR <= status < _SERVER_ERROR else StorageUnavailable()
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _sentence(error: Exception) -> str:
+    """For a person, without the address of the service: it may have a signature in it."""
+    if isinstance(error, HttpResponseError):
+        if error.status_code == _NOT_FOUND:
+            return "there is no such container; make it first"
+        if error.status_code in _REFUSED:
+            return "the service refuses this key, or the clock of this machine is wrong"
+        return f"the service answers {error.status_code} {_code(error)}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return "the service does not answer"
