@@ -228,7 +228,7 @@ class Bucket:
         )
         return str(answer["UploadId"])
 
-    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
+    async def put_part(self, key: str, multipart: str, number: int, part: bytes | Span) -> Part:
         """Raises MultipartMissing."""
         body, checksum, crc32 = await self._prepared(part)
         answer = await self._call(
