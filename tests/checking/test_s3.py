@@ -9,12 +9,12 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from tests.checking import states, tried
 from tests.checking.proxy import (
     Fault,
     Proxy,
@@ -30,7 +30,7 @@ from tests.checking.proxy import (
 )
 from tests.store.bucket import ASCENDING, Prefix
 from tests.store.s3_server import BUCKET, S3Server
-from tusserver.checking.base import Check, Result, State, results
+from tusserver.checking.base import Result, State
 from tusserver.checking.s3 import bucket_section
 from tusserver.lock.memory import MemoryLocker
 from tusserver.store.s3_options import PartChecksum, S3Options
@@ -64,36 +64,12 @@ def _fields(made: S3Options) -> dict[str, Any]:
     return {name: getattr(made, name) for name in S3Options.__dataclass_fields__}
 
 
-async def checked(
-    wanted: S3Options, *, joins: bool = True, only: tuple[str, ...] = ()
-) -> dict[str, Result]:
-    """What came of the checks; of `only` these, and of what they build on."""
-    section = bucket_section(wanted, joins=joins)
-    if only:
-        section = replace(section, checks=tuple(_chosen(section.checks, set(only))))
-    found = [result async for result in results([section])]
-    return {result.name: result for result in found}
-
-
-def _chosen(checks: tuple[Check, ...], names: set[str]) -> list[Check]:
-    assert names <= {check.name for check in checks}
-    chosen = list[Check]()
-    for check in reversed(checks):
-        if check.name in names:
-            names.update(check.after)
-            chosen.insert(0, check)
-    return chosen
-
-
 async def checked_through(
     proxy: Proxy, prefix: Prefix, fault: Fault, *only: str, joins: bool = True, **changes: Any
 ) -> dict[str, Result]:
     proxy.fault = fault
-    return await checked(options(prefix, proxy, **changes), joins=joins, only=only)
-
-
-def states(found: dict[str, Result], *but: State) -> dict[str, State]:
-    return {name: result.state for name, result in found.items() if result.state not in but}
+    section = bucket_section(options(prefix, proxy, **changes), joins=joins)
+    return await tried(section, *only)
 
 
 # What is as it should be.
@@ -344,7 +320,7 @@ async def test_a_bucket_that_cannot_be_reached_is_all_that_is_said(
         ({"endpoint": "http://127.0.0.1:9"}, "Could not connect"),
     ):
         made = {**_fields(options(prefix, proxy)), "endpoint": prefix.server.endpoint, **changes}
-        found = await checked(S3Options(**made))
+        found = await tried(bucket_section(S3Options(**made), joins=True))
         assert words in found["reach the bucket"].text, found
         del found["reach the bucket"]
         assert set(states(found).values()) == {State.UNTRIED}

@@ -12,12 +12,14 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ResponseError
+
 from tusserver.checking.base import Check, Found, Lacking, Section
 from tusserver.lock.base import LockerUnusable
 from tusserver.lock.redis import Lease, RedisLocker, boot_time
 from tusserver.lock.redis_client import bus_client, open_line, policy_in, shown
 from tusserver.lock.redis_line import FAILURES, Line
-from tusserver.lock.redis_scripts import BUS, FREED, Kept, Scripts, message
+from tusserver.lock.redis_scripts import BUS, FREED, LOCK, Kept, Scripts, message
 from tusserver.protocol.errors import TusError
 
 if TYPE_CHECKING:
@@ -36,7 +38,13 @@ _RIGHTS = (
     "give the user ~{tusserver}:* &{tusserver}:* +eval +evalsha +script|load +info +time +ping "
     "+select +subscribe +unsubscribe +publish +get +set +del +exists +pexpire +hmget +hset"
 )
-_CONNECT, _SCRIPTS, _LOCK = "reach Redis", "run scripts", "take, renew and free a lock"
+_COMMANDS, _CONNECT, _SCRIPTS, _LOCK = (
+    "run commands",
+    "reach Redis",
+    "run scripts",
+    "take, renew and free a lock",
+)
+_DENIED = re.compile(r"NOPERM|no permissions|ACL failure|can't run this command")
 
 
 class RedisChecks:
@@ -57,7 +65,8 @@ class RedisChecks:
             Check(_CONNECT, self._connect),
             Check("version and kind", self._version, after=(_CONNECT,)),
             Check("keep what it was told", self._policy, after=(_CONNECT,)),
-            Check(_SCRIPTS, self._scripts, after=(_CONNECT,)),
+            Check(_COMMANDS, self._commands, after=(_CONNECT,)),
+            Check(_SCRIPTS, self._scripts, after=(_CONNECT, _COMMANDS)),
             Check("hear messages", self._hear, after=(_CONNECT,)),
             Check(_LOCK, self._lock, after=(_CONNECT, _SCRIPTS)),
             Check("free it after its lease", self._run_out, after=(_CONNECT, _SCRIPTS, _LOCK)),
@@ -72,7 +81,7 @@ class RedisChecks:
         while error.__cause__ is not None and isinstance(error.__cause__, Exception):
             error = error.__cause__
         reason = str(error) or type(error).__name__
-        if "NOPERM" in reason or "ACL failure" in reason or "no permissions" in reason.lower():
+        if _DENIED.search(reason):
             return Lacking(f"not allowed: {reason}", _RIGHTS)
         if "WRONGPASS" in reason or "NOAUTH" in reason or "invalid username" in reason:
             return Lacking(f"the password is refused: {reason}", "see user and password of --lock")
@@ -133,6 +142,24 @@ class RedisChecks:
             text = f"it may throw locks away when it is short of memory (maxmemory-policy {name})"
             raise Lacking(text, advice)
         return Found(f"maxmemory-policy {name}, without a limit", advice, is_note=True)
+
+    async def _commands(self) -> Found:
+        """Those that the scripts run, for of a script Redis does not say which one is refused."""
+        key, refused = f"{LOCK}{self._name}", list[str]()
+        await self._asked.ask("SET", key, "", "PX", "1000")
+        # Rights are looked at first: that the key is no hash is said only to one who may ask.
+        for words in (
+            ("GET", key), ("EXISTS", key), ("PEXPIRE", key, "1000"), ("HMGET", key, "a"),
+            ("HSET", key, "a", "b"), ("TIME",), ("INFO", "server"), ("DEL", key),
+        ):  # fmt: skip
+            try:
+                await self._asked.ask(*words)
+            except ResponseError as error:
+                if _DENIED.search(str(error)):
+                    refused.append(words[0])
+        if refused:
+            raise Lacking(f"not allowed: {', '.join(refused)}", _RIGHTS)
+        return Found()
 
     def _our_scripts(self, lease: float) -> Scripts:
         return Scripts(self._asked, lease, self._lease.look_again)
