@@ -100,6 +100,21 @@ async def test_locks_that_do_not_work_are_told(root: Path) -> None:
     assert (result.state, "cannot keep locks" in result.text) == (State.MISSING, True)
 
 
+async def test_locks_that_everybody_gets_are_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fcntl.fcntl
+
+    def grant(descriptor: int, command: int, argument: int | bytes = 0) -> int | bytes:
+        if command == fcntl.F_OFD_SETLK:
+            return 0
+        return original(descriptor, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", grant)
+    result = (await checked(root, LOCKS))[LOCKS]
+    assert (result.state, "does not keep locks apart" in result.text) == (State.MISSING, True)
+
+
 async def test_locks_in_memory_need_nothing(root: Path) -> None:
     found = await checked(root, "locks", lock="memory")
     assert found["locks"].state is State.OK
@@ -109,6 +124,8 @@ async def test_locks_in_memory_need_nothing(root: Path) -> None:
 @needs_root
 async def test_root_does_not_make_what_the_server_could_not_open(root: Path) -> None:
     os.mkdir(root)
+    os.chown(root, 54321, 1)  # Of no user.
+    assert "belongs to 54321" in (await checked(root))[OWNER].text
     os.chown(root, 1, 1)
     found = await checked(root)
     assert (found[OWNER].state, "this is root" in found[OWNER].text) == (State.MISSING, True)
@@ -169,6 +186,23 @@ async def test_destinations_that_cannot_be_written_are_told(
     result = (await checked(root, PLACE, **settings))[PLACE]
     assert (result.state, str(destinations) in result.text) == (state, True)
     assert files(root) == []
+
+
+async def test_a_quarantine_elsewhere_is_good(root: Path, elsewhere: Path) -> None:
+    result = (await checked(root, KEEP, quarantine_dir=elsewhere))[KEEP]
+    assert (result.state, result.text) == (State.OK, f"in {elsewhere}, by copying")
+    assert os.listdir(elsewhere) == []
+
+
+async def test_destinations_on_a_broken_disk_are_told(
+    root: Path, destinations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*names: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", fail)
+    result = (await checked(root, PLACE, destination_root=destinations))[PLACE]
+    assert (result.state, result.text) == (State.MISSING, "Input/output error")
 
 
 async def test_a_quarantine_that_cannot_be_made_is_told(root: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.checking import states, tried
+from tests.checking.rewriting import rewriting
 from tests.lock.redis_server import PREFIX, RedisServer, redis_server
 from tests.servers import free_port
 from tusserver.checking.base import Result, State
@@ -169,3 +170,37 @@ async def test_locks_that_do_not_last_for_their_lease_are_told(redis: RedisServe
         result = (await checked(redis.address, RUN_OUT))[RUN_OUT]
     assert result.state is State.MISSING
     assert re.search(r"a lock for 0.5 s was free after 0.\d\d s", result.text)
+
+
+async def test_locks_that_vanish_are_told(redis: RedisServer) -> None:
+    with losing(redis, "lock:check-*"):
+        result = (await checked(redis.address, LOCK))[LOCK]
+    assert result.state is State.MISSING
+    assert "given out once more" in result.text or "could not be renewed" in result.text
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "state", "told"),
+    [
+        ({b"redis_version:7": b"redis_version:4"}, KIND, State.MISSING, "Redis 4."),
+        ({b"redis_version:7": b"redis_version:6"}, KIND, State.NOTE, "Redis 6."),
+        ({b"redis_mode:standalone": b"redis_mode:sentinel  "}, KIND, State.MISSING, "a Sentinel"),
+        ({b"maxmemory_policy": b"maxmemory_nothing"[:16]}, POLICY, State.NOTE, "does not tell"),
+        ({b"*2\r\n$10\r\n1": b"*2\r\n$10\r\n2"}, "clocks agree", State.NOTE, "differ by 10000000"),
+        ({b"freed\0check": b"lost!\0check"}, HEAR, State.MISSING, "did not come back"),
+    ],
+    ids=["old", "untried", "sentinel", "policy", "clock", "messages"],
+)
+async def test_a_redis_that_is_not_as_it_should_be_is_told(
+    redis: RedisServer, words: dict[bytes, bytes], name: str, state: State, told: str
+) -> None:
+    with rewriting(redis.port, words) as address:
+        result = (await checked(address, name))[name]
+    assert (result.state, told in result.text) == (state, True), result
+
+
+async def test_a_redis_that_is_far_away_is_told(redis: RedisServer) -> None:
+    name = "answer fast"
+    with rewriting(redis.port, {}, delay=0.025) as address:
+        result = (await checked(address, name))[name]
+    assert (result.state, "twice as long" in result.advice) == (State.NOTE, True)

@@ -5,9 +5,11 @@ spoils it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
@@ -201,6 +203,44 @@ class AnyTag:
         return answer
 
 
+def keeps_what_it_refuses(request: Request, way: Way) -> Response:
+    told = request.headers.get("x-amz-checksum-crc32")
+    if told is None or request.call != "PutObject":
+        return way(request)
+    request.drop("x-amz-checksum-crc32")
+    answer = way(request)
+    is_right = base64.b64decode(told) == zlib.crc32(request.body).to_bytes(4, "big")
+    return answer if is_right else error(400, "BadDigest")
+
+
+class HidesWhatWasEnded:
+    """Says that a multipart upload has ended, does not list it, and still has it."""
+
+    def __init__(self) -> None:
+        self._is_ended = False
+
+    def __call__(self, request: Request, way: Way) -> Response:
+        if request.call == "AbortMultipartUpload":
+            self._is_ended = True
+            return Response(204)
+        if request.call == "ListMultipartUploads" and self._is_ended:
+            return hiding("ListMultipartUploads", rb"<Upload>.*</Upload>")(request, way)
+        return way(request)
+
+
+def other_tags(request: Request, way: Way) -> Response:
+    answer = way(request)
+    if request.call == "GetObject":
+        answer.headers["etag"] = '"another"'
+    return answer
+
+
+def hangs_up(request: Request, way: Way) -> Response:
+    if request.call == "PutObject":
+        raise ConnectionAbortedError
+    return way(request)
+
+
 NEW, SEEN, RACE = "write only what is new", "replace only what was seen", "only one replaces it"
 CLOCK = "clocks agree"
 JOIN, COPY, END = "put the parts together", "copy a range into a part", "end a multipart upload"
@@ -218,6 +258,20 @@ MISSING: dict[str, tuple[Fault, str, str]] = {
         dropping("content-md5", "x-amz-checksum-crc32", of="UploadPart"),
         "verify the checksum of a part",
         "wrong checksum was accepted",
+    ),
+    "kept": (keeps_what_it_refuses, "verify a checksum", "was refused, and kept"),
+    "tag": (other_tags, "read an object", "with another tag"),
+    "hidden": (HidesWhatWasEnded(), END, "completed all the same"),
+    "hangs-up": (hangs_up, "write an object", "cannot be reached"),
+    "keys": (
+        answering("PutObject", error(403, "SignatureDoesNotMatch")),
+        "write an object",
+        "refuses the keys",
+    ),
+    "failing": (
+        answering("PutObject", error(400, "Strange")),
+        "write an object",
+        "PutObject failed: Strange",
     ),
     "range": (dropping("range"), "read a range", "other bytes came"),
     "copy-range": (copies_whole, JOIN, "bytes instead of 10490081"),
@@ -298,6 +352,21 @@ async def test_what_is_only_wished_for_is_a_note(proxy: Proxy, prefix: Prefix) -
     ):
         found = await checked_through(proxy, prefix, fault, name, JOIN, joins=False)
         assert states(found, State.OK) == {name: State.NOTE}
+
+
+async def test_parts_that_are_small_may_be_taken(proxy: Proxy, prefix: Prefix) -> None:
+    name = "parts below 5 MiB"
+    done = b"<CompleteMultipartUploadResult><ETag>a</ETag></CompleteMultipartUploadResult>"
+
+    def takes_two(request: Request, way: Way) -> Response:
+        is_over = request.call == "CompleteMultipartUpload"
+        if is_over and request.body.count(b"<Part>") == 2:
+            return Response(200, {}, done)
+        return way(request)
+
+    for fault, words in ((honest, "refused, as by S3"), (takes_two, "taken, though")):
+        found = await checked_through(proxy, prefix, fault, name)
+        assert (found[name].state, words in found[name].text) == (State.OK, True)
 
 
 async def test_equal_parts_are_enough_where_they_are_all_that_is_sent(

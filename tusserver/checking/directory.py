@@ -99,7 +99,10 @@ def owned(directory: Path) -> Found:
     if owner == os.geteuid() or os.geteuid() != 0:
         return Found()
     name = _name_of(owner)
-    text, advice = f"it belongs to {name}, and this is root", f"run it as {name}: runuser -u {name}"
+    text, advice = (
+        f"it belongs to {name}, and this is root",
+        f"runuser -u {name} -- tusserver check …",
+    )
     if not (directory / ".tusserver" / "locks").exists():
         raise Lacking(f"{text}, whose files the server could not open", advice)
     return Found(f"{text}, who may do everything", advice, is_note=True)

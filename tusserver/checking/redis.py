@@ -107,7 +107,7 @@ class RedisChecks:
         told = await self._line.ask("INFO")
         assert isinstance(told, bytes)
         pairs = (line.partition(":") for line in told.decode("utf-8", "replace").splitlines())
-        self._info = {key: value for key, colon, value in pairs if colon}
+        self._info = {key: value.strip() for key, colon, value in pairs if colon}
         return Found(f"answered in {(time.monotonic() - started) * 1000:.0f} ms")
 
     async def _version(self) -> Found:
