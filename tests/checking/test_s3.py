@@ -373,8 +373,9 @@ async def test_equal_parts_are_enough_where_they_are_all_that_is_sent(
     proxy: Proxy, prefix: Prefix
 ) -> None:
     rules = PartRules(usual=ASCENDING.usual, are_equal=True)
-    found = await checked_through(proxy, prefix, EqualParts(), JOIN, rules=rules)
+    found = await checked_through(proxy, prefix, EqualParts(), rules=rules)
     assert states(found, State.OK) == {}
+    assert "parts of any size" not in found
 
 
 # The bucket itself.

@@ -23,11 +23,7 @@ _ELSEWHERE = "keep uploads on another file system, or use one worker with --lock
 
 async def try_file_locks(directory: Path) -> Found:
     """Takes, refuses and hands over a lock that nobody else wants. Raises Lacking."""
-    if sys.platform != "linux":
-        return Found("none are needed: one process serves")
-    from tusserver.lock.file import FileLocker
-
-    ours, other = FileLocker(directory), FileLocker(directory)
+    ours, other = _locker(directory), _locker(directory)
     try:
         for locker in (ours, other):
             await locker.start()
@@ -38,6 +34,14 @@ async def try_file_locks(directory: Path) -> Found:
         await ours.close()
         await other.close()
     return Found("taken, refused to another process, and handed over")
+
+
+def _locker(directory: Path) -> Locker:
+    if sys.platform == "linux":
+        from tusserver.lock.file import FileLocker
+
+        return FileLocker(directory)
+    raise Lacking("this system has no such locks", _ELSEWHERE)
 
 
 async def _hand_over(ours: Locker, other: Locker) -> None:

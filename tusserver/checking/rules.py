@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,8 @@ def scan_section(clamd: Clamd, address: str, directory: Path | None, *, holds: b
         if directory is None or not clamd.takes_descriptors:
             return _judged(await clamd.scan_stream(_harmless(), len(_HARMLESS)), "sent")
         with tempfile.TemporaryFile(dir=directory) as file:
-            os.pwrite(file.fileno(), _HARMLESS, 0)
+            file.write(_HARMLESS)
+            file.flush()
             verdict = await clamd.scan_descriptor(file.fileno(), len(_HARMLESS))
         return _judged(verdict, "handed over as an open file")
 
