@@ -439,6 +439,19 @@ async def test_what_could_not_be_removed_is_told_and_swept(proxy: Proxy, prefix:
     await assert_swept(prefix)
 
 
+async def test_an_object_that_could_not_be_removed_keeps_the_record_by_which_it_is_found(
+    proxy: Proxy, prefix: Prefix
+) -> None:
+    def keeps_objects(request: Request, way: Way) -> Response:
+        is_object = request.call == "DeleteObject" and "." not in request.target
+        return DENIED if is_object else way(request)
+
+    found = await checked_through(proxy, prefix, keeps_objects, JOIN)
+    assert found[JOIN].state is State.MISSING
+    assert {re.sub("[0-9a-f]{32}", "", key) for key in prefix.objects()} == {"", ".info"}
+    await assert_swept(prefix)
+
+
 async def assert_swept(prefix: Prefix) -> None:
     """There is something, of a form that the sweeper of any server removes."""
     assert prefix.objects() or prefix.multiparts()
