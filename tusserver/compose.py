@@ -135,6 +135,15 @@ def build_uploads(
     return Uploads(store, build_locker(settings), options, policy=policy, listener=listener)
 
 
+async def try_out(settings: Settings) -> None:
+    """Starts and stops all parts of a server. Raises SettingsError, StoreUnusable and
+    LockerUnusable.
+    """
+    uploads = build_uploads(settings)
+    await uploads.start()
+    await uploads.close()
+
+
 def _endpoint_options(
     settings: Settings, on_access: AccessLog, access: AccessControl | None
 ) -> EndpointOptions:

@@ -41,7 +41,7 @@ def build_access(settings: Settings, check: Check | None = None) -> AccessContro
     """Who may do what by these settings, and by an application's own `check`; None: everybody
     everything. Raises SettingsError.
     """
-    tokens, signer = _build_tokens(settings), build_signer(settings.signing_secret_file)
+    tokens, signer = build_tokens(settings), build_signer(settings.signing_secret_file)
     if tokens is None and signer is None and check is None:
         return None
     return AccessControl(
@@ -57,7 +57,8 @@ def build_signer(secret_file: Path | None) -> Signer | None:
         raise SettingsError(f"signing-secret-file: {error}") from error
 
 
-def _build_tokens(settings: Settings) -> TokenVerifier | None:
+def build_tokens(settings: Settings) -> TokenVerifier | None:
+    """Who verifies tokens; None: they are not asked for. Raises SettingsError."""
     keys = (settings.jwt_secret_file, settings.jwt_public_key_file, settings.jwt_jwks_url)
     if not any(keys):
         return None
@@ -174,18 +175,25 @@ def _digest_step(settings: Settings, store: Store) -> tuple[FinishStep, ...]:
     return (DigestStep(store, settings.digests),)
 
 
-def _scan_step(settings: Settings, store: Store) -> tuple[FinishStep, ...]:
+def build_clamd(settings: Settings) -> Clamd | None:
+    """Who scans; None: nobody. Raises SettingsError."""
     if not settings.scan:
-        return ()
-    timeout, quarantine = settings.scan_timeout, settings.quarantine_dir
+        return None
+    timeout = settings.scan_timeout
     try:
-        clamd = Clamd(
+        return Clamd(
             settings.scan,
             max_size=settings.scan_max_size or SIZE_CEILING,
             timeout=_A_DAY if timeout is None else timeout.total_seconds(),
         )
     except ValueError as error:
         raise SettingsError(f"scan: {error}") from error
+
+
+def _scan_step(settings: Settings, store: Store) -> tuple[FinishStep, ...]:
+    clamd, quarantine = build_clamd(settings), settings.quarantine_dir
+    if clamd is None:
+        return ()
     step = ScanStep(
         store,
         clamd,

@@ -12,6 +12,7 @@ from tusserver import __version__
 USAGE_ERROR, FAILURE = 2, 1
 COMMANDS = {
     "serve": "serve:serve",
+    "check": "check:check",
     "ls": "inspect:list_uploads",
     "show": "inspect:show",
     "rm": "inspect:remove",
@@ -66,7 +67,7 @@ def cli() -> None:
     Examples:
       tusserver                                   uploads to ./uploads on port 8080
       tusserver --upload-dir /data --max-size 20GiB
-      tusserver --config /etc/tusserver.toml --check-config
+      tusserver check --config /etc/tusserver.toml
       tusserver ls --upload-dir /data
       tusserver upload run1 --to http://localhost:8080/files/
       tusserver conformance http://localhost:8080/files/

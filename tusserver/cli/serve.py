@@ -14,7 +14,7 @@ from tusserver import __version__
 from tusserver.asgi.access import log_access
 from tusserver.cli.logs import configure_logging
 from tusserver.cli.options import GroupedCommand, SettingOption, all_settings, settings_from
-from tusserver.compose import create_app
+from tusserver.compose import create_app, try_out
 from tusserver.lock.base import LockerUnusable
 from tusserver.serving import sockets
 from tusserver.serving.server import Place, ServerOptions
@@ -48,7 +48,7 @@ Examples:
     "--check-config",
     is_flag=True,
     cls=SettingOption,
-    help="Check settings and upload directory, then exit.",
+    help="Check settings and upload directory, then exit; tusserver check tries much more.",
 )
 def serve(*, check_config: bool, **values: Any) -> int:
     """Serve uploads until a signal comes (this is the default command)."""
@@ -76,20 +76,12 @@ def _build(settings: Settings, access: AccessLines | None) -> Starlette:
         settings = replace(settings, access_log=False)
     try:
         app = create_app(settings, on_access=access or log_access)
-        asyncio.run(_try_out(settings))
+        asyncio.run(try_out(settings))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     except (StoreUnusable, LockerUnusable) as error:
         raise click.ClickException(str(error)) from error
     return app
-
-
-async def _try_out(settings: Settings) -> None:
-    from tusserver.compose import build_uploads
-
-    uploads = build_uploads(settings)
-    await uploads.start()
-    await uploads.close()
 
 
 def _check_tls(settings: Settings) -> None:

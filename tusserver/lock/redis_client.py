@@ -51,12 +51,20 @@ async def refuse_unsuitable(line: Line, address: str) -> None:
         info = await line.ask("INFO", "memory")
     except FAILURES as error:
         raise unusable(address, error) from error
-    found = _MEMORY.search(info) if isinstance(info, bytes) else None
-    if found and int(found[1]) and found[2] != b"noeviction":
+    limit, policy = policy_in(info) or (0, "")
+    if limit and policy != "noeviction":
         raise LockerUnusable(
             f"Redis at {shown(address)} may throw locks away when it is short of memory "
-            f"(maxmemory-policy {found[2].decode()}); set the policy to noeviction"
+            f"(maxmemory-policy {policy}); set the policy to noeviction"
         )
+
+
+def policy_in(info: object) -> tuple[int, str] | None:
+    """What `INFO memory` says of its limit, in bytes or 0 for none, and of what happens there; None
+    if it does not.
+    """
+    found = _MEMORY.search(info) if isinstance(info, bytes) else None
+    return None if found is None else (int(found[1]), found[2].decode())
 
 
 def unusable(address: str, error: BaseException) -> LockerUnusable:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tusserver.lock.redis_line import Word
 
 _PREFIX = "{tusserver}:"
-_LOCK, _WANTED, _FENCE, _GROUND, BUS = (
+LOCK, _WANTED, _FENCE, _GROUND, BUS = (
     _PREFIX + name for name in ("lock:", "wanted:", "fence", "ground", "bus")
 )
 PLEA, FREED = b"plea", b"freed"
@@ -181,7 +181,7 @@ def _digest(script: str) -> str:
 
 
 def _keys_of(upload_id: str) -> tuple[str, str]:
-    return _LOCK + upload_id, _WANTED + upload_id
+    return LOCK + upload_id, _WANTED + upload_id
 
 
 def message(kind: bytes, upload_id: str) -> bytes:

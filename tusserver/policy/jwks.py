@@ -58,6 +58,7 @@ class RemoteKeys:
         self._keys: KeySet | None = None
         self._fetch: asyncio.Task[None] | None = None
         self._is_out = False
+        self._reason = ""
         self._fetched_at = self._tried_at = self._urged_at = -math.inf
 
     async def keys(self) -> KeySet:
@@ -92,7 +93,8 @@ class RemoteKeys:
 
     def _present(self) -> KeySet:
         if self._keys is None:
-            raise KeysUnavailable(f"no keys could be fetched from {self._url}")
+            reason = self._reason and f": {self._reason}"
+            raise KeysUnavailable(f"no keys could be fetched from {self._url}{reason}")
         return self._keys
 
     async def _fetched(self) -> None:
@@ -141,6 +143,7 @@ class RemoteKeys:
 
     def _report(self, reason: str) -> None:
         """Says it once, until keys are fetched again."""
+        self._reason = reason
         if self._is_out:
             return
         self._is_out = True

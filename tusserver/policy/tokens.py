@@ -178,6 +178,10 @@ class TokenVerifier:
             self._refuse_expired(identity)
         return identity
 
+    async def require_keys(self) -> None:
+        """Raises KeysUnavailable if there is nothing now that a token could be verified with."""
+        await self._source.keys()
+
     async def close(self) -> None:
         """Ends a fetch of keys that is under way."""
         await self._source.close()

@@ -196,7 +196,7 @@ class S3Bucket:
         return str(answer["UploadId"])
 
     async def put_part(
-        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+        self, key: str, multipart: str, number: int, part: bytes | Span, *, is_joined: bool = False
     ) -> Part:
         is_plain = is_joined and self.options.checksum is PartChecksum.CRC32
         body, checksum, crc32 = await self._prepared(part, PartChecksum.MD5 if is_plain else None)
