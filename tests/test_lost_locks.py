@@ -229,7 +229,8 @@ async def test_an_upload_is_not_removed_under_a_lock_that_was_lost_meanwhile(
     async def get(upload_id: str) -> Upload:
         return await house.store.get(upload_id)
 
-    limits = Limits(LimitOptions(hooks=Hooks(on_terminate=take_long)), None, get, lambda: 0, now)
+    options = LimitOptions(hooks=Hooks(on_terminate=take_long))
+    limits = Limits(options, None, lambda: house.store.ids(), get, lambda: 0, now)
     house = House(tmp_path, Policy(admission=limits))
     await house.uploads.start()
     await house.store.create(an_upload())

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.go_program import go_program
 from tests.servers import free_port
 from tests.tus import Tus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 VERSION = "v2.10.0"
 _MODULE = "github.com/tus/tusd/v2/cmd/tusd"
-_CACHE = Path(__file__).parents[2] / ".cache"
 
 
 def tusd_binary() -> Path:
     """The path of tusd; the first call on a machine builds it, which takes a minute or two."""
-    binary = _CACHE / f"tusd-{VERSION}"
-    _CACHE.mkdir(exist_ok=True)
-    # Several test processes may come here at once; one of them builds.
-    with open(_CACHE / "tusd.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build(binary)
-    return binary
-
-
-def _build(binary: Path) -> None:
-    # `go install …@version` asks for a list of versions, which some module proxies refuse; inside a
-    # module the exact version is enough.
-    with tempfile.TemporaryDirectory(dir=_CACHE) as scratch:
-        for command in (
-            ["mod", "init", "scratch"],
-            ["get", f"{_MODULE}@{VERSION}"],
-            ["build", "-o", "tusd", _MODULE],
-        ):
-            subprocess.run(
-                ["go", *command],
-                cwd=scratch,
-                env={**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"},
-                check=True,
-            )
-        os.replace(Path(scratch) / "tusd", binary)
+    return go_program("tusd", _MODULE, VERSION)
 
 
 @contextmanager

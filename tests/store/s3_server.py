@@ -1,4 +1,4 @@
-"""A real S3 service on free ports: SeaweedFS, one process, everything in one folder."""
+"""A real S3 service on free ports, everything in one folder: SeaweedFS, or another one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,55 @@ _OFF = ("s3.port.iceberg=0", "s3.port.lance=0", "admin.ui=false", "webdav=false"
 _START = 60.0
 
 
+class Weed:
+    """SeaweedFS: one process of all its parts."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ports = {name: free_port() for name in _PORTS}
+        self.port = self._ports["s3.port"]
+
+    def command(self) -> list[str]:
+        ports = [f"-{name}={port}" for name, port in self._ports.items()]
+        return [
+            str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini",
+            f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", f"-bucket={BUCKET}", *ports, *(f"-{each}" for each in _OFF),
+        ]  # fmt: skip
+
+    def prepare(self) -> None:
+        """Before each start."""
+        for port in self._ports.values():
+            # It leaves these wherever its folder is.
+            for path in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
+                Path(path).unlink(missing_ok=True)
+
+
+class Versitygw:
+    """versitygw, if somebody has put it on the PATH: it keeps objects as files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.port = free_port()
+
+    def command(self) -> list[str]:
+        return [
+            "versitygw", "--port", f"127.0.0.1:{self.port}", "--quiet",
+            "--access", ACCESS_KEY, "--secret", SECRET_KEY, "posix", str(self._directory),
+        ]  # fmt: skip
+
+    def prepare(self) -> None:
+        """Before each start."""
+        (self._directory / BUCKET).mkdir(exist_ok=True)
+
+
+SERVICES: dict[str, type[Weed | Versitygw]] = {"weed": Weed, "versitygw": Versitygw}
+SERVICE = os.environ.get("TUSSERVER_TEST_S3", "weed")
+"""Which one the tests run on: the first in every run, the other as a second opinion."""
+
+
 class S3Server:
-    """One SeaweedFS; see `ObjectServer`."""
+    """A service of this kind; see `ObjectServer`."""
 
     bucket_class = S3Bucket
     are_copied = True
@@ -43,29 +90,24 @@ class S3Server:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._ports = {name: free_port() for name in _PORTS}
-        self.port = self._ports["s3.port"]
+        self._service = SERVICES[SERVICE](directory)
+        self.port = self._service.port
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it answers and the bucket is there."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        ports = [f"-{name}={port}" for name, port in self._ports.items()]
-        command = [
-            str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini",
-            f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            "-master.telemetry=false", f"-bucket={BUCKET}", *ports, *(f"-{each}" for each in _OFF),
-        ]  # fmt: skip
+        self._service.prepare()
         keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-        with (self._directory.parent / "weed.log").open("ab") as log:
+        with (self._directory.parent / "s3.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **keys}
+                self._service.command(), stdout=log, stderr=log, env={**os.environ, **keys}
             )
         deadline = time.monotonic() + _START
         while not self._answers():
-            assert self._process.poll() is None, "weed did not start"
-            assert time.monotonic() < deadline, "weed does not answer"
+            assert self._process.poll() is None, "the S3 service did not start"
+            assert time.monotonic() < deadline, "the S3 service does not answer"
             time.sleep(0.05)
 
     def _answers(self) -> bool:
@@ -97,10 +139,7 @@ class S3Server:
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(10)
-        for port in self._ports.values():
-            # It leaves these wherever its folder is.
-            for path in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
-                Path(path).unlink(missing_ok=True)
+        self._service.prepare()
 
     def _signal(self, number: int) -> None:
         assert self._process is not None
@@ -154,7 +193,7 @@ class S3Server:
         return {
             "store": f"s3://{BUCKET}/{prefix}",
             "s3_endpoint": self.endpoint,
-            "s3_preset": "seaweedfs",
+            "s3_preset": "seaweedfs" if SERVICE == "weed" else SERVICE,
             "object_flush": timedelta(seconds=0.05),
         }
 
@@ -165,7 +204,7 @@ class S3Server:
 @contextmanager
 def s3_server(directory: Path) -> Iterator[S3Server]:
     """A started one."""
-    server = S3Server(directory / "weed")
+    server = S3Server(directory / "s3")
     server.start()
     try:
         yield server

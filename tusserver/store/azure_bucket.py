@@ -218,10 +218,12 @@ class AzureBucket:
 
     # Objects in parts.
 
-    async def begin_multipart(self, key: str, content_type: str) -> str:
+    async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
         return secrets.token_hex(8)
 
-    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
+    async def put_part(
+        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+    ) -> Part:
         if len(part):  # The service takes no empty block.
             await self._take_place(key)
             await self._send(key, _block(multipart, number), part)

@@ -135,12 +135,18 @@ class Bucket(Protocol):
 
     # Objects in parts.
 
-    async def begin_multipart(self, key: str, content_type: str) -> str:
-        """A new multipart upload. It is recorded before the first part is sent."""
+    async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
+        """A new multipart upload; of parts that are copied from other objects if it `is_joined`. It
+        is recorded before the first part is sent.
+        """
         ...
 
-    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
-        """Raises MultipartMissing."""
+    async def put_part(
+        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+    ) -> Part:
+        """Sends a part; `is_joined` is told as when the multipart upload was begun. Raises
+        MultipartMissing.
+        """
         ...
 
     async def copy_part(

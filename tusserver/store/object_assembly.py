@@ -88,12 +88,14 @@ class ObjectGround:
             part.fill_front(data, position)
             position += len(data)
 
-    async def begin_multipart(self, kept: Kept, state: ObjectState) -> Kept:
+    async def begin_multipart(
+        self, kept: Kept, state: ObjectState, *, is_joined: bool = False
+    ) -> Kept:
         """Records this state with a new multipart upload. Raises what `ObjectRecords.replace`
         raises.
         """
-        key = self.keys.data(kept.record.upload_id)
-        multipart = await self.bucket.begin_multipart(key, content_type(kept.record))
+        key, media_type = self.keys.data(kept.record.upload_id), content_type(kept.record)
+        multipart = await self.bucket.begin_multipart(key, media_type, is_joined=is_joined)
         try:
             return await self.records.replace(kept, replace(state, multipart=multipart))
         except Overtaken:

@@ -104,7 +104,7 @@ class ObjectJoiner:
         ground = self._ground
         record = replace(kept.record, size=length, size_is_deferred=False)
         # Recorded before a byte is copied, so that this attempt can be found and ended.
-        kept = await ground.begin_multipart(kept, kept.state)
+        kept = await ground.begin_multipart(kept, kept.state, is_joined=True)
         placing = (
             self._place(kept, number, slices, sources) for number, slices in enumerate(plan, 1)
         )
@@ -130,7 +130,7 @@ class ObjectJoiner:
         part = self._ground.part_buffer(size, size)
         try:
             await self._gather(slices, sources, part)
-            return await bucket.put_part(key, multipart, number, part.span())
+            return await bucket.put_part(key, multipart, number, part.span(), is_joined=True)
         finally:
             part.close()
 

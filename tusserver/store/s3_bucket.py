@@ -146,9 +146,11 @@ class S3Bucket:
         )
         return str(answer["ETag"])
 
-    async def _prepared(self, data: bytes | Span) -> tuple[Any, dict[str, str], str]:
+    async def _prepared(
+        self, data: bytes | Span, kind: PartChecksum | None = None
+    ) -> tuple[Any, dict[str, str], str]:
         """The body, the fields that prove it, and its CRC-32 as it is sent."""
-        kind = self.options.checksum
+        kind = kind or self.options.checksum
         if kind is PartChecksum.NONE:
             return data, {}, ""
         update, digest = _running(kind)
@@ -183,17 +185,21 @@ class S3Bucket:
         except (KeyError, ValueError):
             return None
 
-    async def begin_multipart(self, key: str, content_type: str) -> str:
+    async def begin_multipart(self, key: str, content_type: str, *, is_joined: bool = False) -> str:
         given: dict[str, Any] = {}
-        if self.options.checksum is PartChecksum.CRC32:
+        # Not every service says the checksum of a range that it has copied; some say another.
+        if self.options.checksum is PartChecksum.CRC32 and not is_joined:
             given["ChecksumAlgorithm"] = "CRC32"
         answer = await self._call(
             "create_multipart_upload", Key=key, ContentType=content_type, **given
         )
         return str(answer["UploadId"])
 
-    async def put_part(self, key: str, multipart: str, number: int, part: Span) -> Part:
-        body, checksum, crc32 = await self._prepared(part)
+    async def put_part(
+        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+    ) -> Part:
+        is_plain = is_joined and self.options.checksum is PartChecksum.CRC32
+        body, checksum, crc32 = await self._prepared(part, PartChecksum.MD5 if is_plain else None)
         answer = await self._call(
             "upload_part",
             self.options.part_deadline,
@@ -218,8 +224,7 @@ class S3Bucket:
             CopySource={"Bucket": self._name, "Key": source},
             CopySourceRange=f"bytes={start}-{end - 1}",
         )
-        result = answer["CopyPartResult"]
-        return Part(number, end - start, result["ETag"], result.get("ChecksumCRC32", ""))
+        return Part(number, end - start, answer["CopyPartResult"]["ETag"])
 
     async def check_parts(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
         pass  # The service tells by itself once the next part is sent.
@@ -323,7 +328,7 @@ def _meaning(error: ClientError) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ("NoSuchUpload",):
         return MultipartMissing()
-    if code in ("NoSuchKey", "404", "NotFound"):
+    if code in ("NoSuchKey", "404", "NotFound", "KeyTooLongError"):
         return ObjectMissing()
     if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
         return Superseded()
