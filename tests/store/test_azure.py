@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,9 +21,14 @@ from tests.store.bucket import BIG, ID, Broken, Dying, Prefix, pieces, some, sto
 from tests.store.conftest import SPOOLED
 from tests.store.test_contract import an_upload, append, content, no_trailer
 from tusserver.protocol.decision import Append
-from tusserver.protocol.errors import StorageFailed, StorageUnavailable, UploadDamaged
+from tusserver.protocol.errors import (
+    StorageFailed,
+    StorageFull,
+    StorageUnavailable,
+    UploadDamaged,
+)
 from tusserver.store.base import StoreUnusable
-from tusserver.store.bucket import PartsRefused
+from tusserver.store.bucket import ObjectMissing, PartsRefused, Superseded
 from tusserver.store.object_buffers import PartBuffer, PartMemory, Span
 from tusserver.store.object_parts import MIB
 from tusserver.store.object_record import Kept
@@ -337,6 +342,8 @@ async def test_an_object_that_breaks_off_is_not_taken_for_a_whole_one(
         with pytest.raises(StorageUnavailable):
             _ = [buffer async for buffer in bucket.read(prefix.prefix + ID, 0, BIG)]
         await bucket.close()
+        with pytest.raises(StorageUnavailable):
+            _ = [buffer async for buffer in store.bucket.read(prefix.prefix + ID, 0, BIG + 1)]
 
 
 @pytest.mark.parametrize("folder", ["Prüf +ling", "a%20b?c#d&e=f", "~/-_."])
@@ -353,6 +360,90 @@ async def test_keys_of_any_characters(azure: AzureServer, own_prefix: str, folde
         for upload_id in (ID, "b" * 32):
             await store.terminate(upload_id)
     prefix.assert_only()
+
+
+# What the service answers when something is wrong, as its manual has it.
+
+
+@asynccontextmanager
+async def answering(answers: list[tuple[int, str]]) -> AsyncIterator[str]:
+    """The URL of a service that gives these answers, and else an empty list of blobs."""
+    empty = b"<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            is_list = b"comp=list" in head
+            status, code = (200, "") if is_list or not answers else answers.pop(0)
+            body = empty if is_list else b""
+            writer.write(
+                f"HTTP/1.1 {status} -\r\nx-ms-error-code: {code}\r\n"
+                "Content-Type: application/xml\r\n"
+                f"Last-Modified: Sat, 28 Nov 2026 07:00:00 GMT\r\nContent-Length: {len(body)}\r\n"
+                "\r\n".encode()
+                + body
+            )
+            await writer.drain()
+
+    writers = list[asyncio.StreamWriter]()
+
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        for writer in writers:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "Md5Mismatch", StorageUnavailable),
+        (400, "InvalidBlockList", PartsRefused),
+        (400, "InvalidHeaderValue", StorageFailed),
+        (403, "AuthorizationFailure", StorageFailed),
+        (404, "BlobNotFound", ObjectMissing),
+        (404, "ContainerNotFound", StorageFailed),
+        (409, "BlobAlreadyExists", Superseded),
+        (409, "BlockCountExceedsLimit", StorageFull),
+        (409, "LeaseIdMissing", StorageFailed),
+        (412, "ConditionNotMet", Superseded),
+        (413, "RequestBodyTooLarge", StorageFull),
+    ],
+)
+async def test_what_the_service_refuses_has_one_meaning(
+    azure: AzureServer, status: int, code: str, error: type[Exception]
+) -> None:
+    async with answering([(status, code)]) as url:
+        bucket = azure.bucket(url=url)
+        await bucket.start()
+        with pytest.raises(error):
+            await bucket.delete_seen("x", '"tag"')
+        await bucket.close()
+
+
+async def test_a_service_that_is_busy_is_asked_again(azure: AzureServer) -> None:
+    async with answering([(503, "ServerBusy"), (202, "")]) as url:
+        bucket = azure.bucket(url=url)
+        await bucket.start()
+        await bucket.delete_seen("x", '"tag"')
+        await bucket.close()
+
+
+async def test_a_service_that_stays_busy_or_goes_away_is_told(azure: AzureServer) -> None:
+    async with answering([(503, "ServerBusy")]) as url:
+        bucket = azure.bucket(url=url, retries=0)
+        await bucket.start()
+        assert await bucket.now() is None  # It tells no time.
+        with pytest.raises(StorageUnavailable):
+            await bucket.delete_seen("x", '"tag"')
+    with pytest.raises(StorageUnavailable):
+        await bucket.size("x")
+    await bucket.close()
 
 
 # How to get in.
@@ -388,7 +479,7 @@ async def test_a_connection_string_is_enough(azure: AzureServer) -> None:
     ("changes", "reason"),
     [
         ({"key": "d3Jvbmc="}, "refuses this key"),
-        ({"key": "no base64!"}, "."),
+        ({"key": "abc"}, "refuses this key"),
         ({"container": "no-such-container"}, "make it first"),
         ({"key": ""}, "AZURE_STORAGE_KEY"),
         ({"url": ""}, "AZURE_STORAGE_ACCOUNT"),
@@ -403,6 +494,6 @@ async def test_a_store_that_cannot_use_its_container_does_not_start_and_tells_no
     store = store_of(azure, "", client=changes)
     with pytest.raises(StoreUnusable, match=rf"container .*: .*{reason}") as caught:
         await store.start()
-    for secret in ("d3Jvbmc", KEY, "base64!"):
+    for secret in ("d3Jvbmc", KEY):
         assert secret not in str(caught.value)
         assert secret not in repr(azure.bucket(**changes).options)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientError as HttpError
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, ExponentialRetry
 
@@ -286,7 +286,7 @@ def _client(options: AzureOptions) -> ContainerClient:
         "max_single_get_size": _READ_SIZE,
         "max_chunk_get_size": _READ_SIZE,
         "retry_policy": ExponentialRetry(
-            initial_backoff=0, increment_base=2, retry_total=3, random_jitter_range=1
+            initial_backoff=0, increment_base=2, retry_total=options.retries, random_jitter_range=1
         ),
         "connection_timeout": 5,
         "read_timeout": 60,
@@ -366,7 +366,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, HttpResponseError):
         if error.status_code == _NOT_FOUND:
             return "there is no such container; make it first"
-        if error.status_code in _REFUSED:
+        if error.status_code in _REFUSED or isinstance(error, ClientAuthenticationError):
             return "the service refuses this key, or the clock of this machine is wrong"
         return f"the service answers {error.status_code} {_code(error)}"
     if isinstance(error, ValueError):

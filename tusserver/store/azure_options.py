@@ -23,6 +23,8 @@ class AzureOptions:
     account: str = ""
     key: str = field(default="", repr=False)
     sas: str = field(default="", repr=False)
+    retries: int = 3
+    """After 2 seconds, 4, and so on, as long as the deadline is not over."""
     deadline: float = 30.0
     """For one call that moves no part."""
     part_deadline: float = 300.0
