@@ -76,9 +76,33 @@ class Versitygw:
         (self._directory / BUCKET).mkdir(exist_ok=True)
 
 
-SERVICES: dict[str, type[Weed | Versitygw]] = {"weed": Weed, "versitygw": Versitygw}
+class Minio:
+    """MinIO, if somebody has put it on the PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.port = free_port()
+
+    def command(self) -> list[str]:
+        keys = (f"MINIO_ROOT_USER={ACCESS_KEY}", f"MINIO_ROOT_PASSWORD={SECRET_KEY}")
+        off = ("MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off")
+        return [
+            "env", *keys, *off, "minio", "server", "--quiet", "--address",
+            f"127.0.0.1:{self.port}", str(self._directory),
+        ]  # fmt: skip
+
+    def prepare(self) -> None:
+        """Before each start."""
+        (self._directory / BUCKET).mkdir(exist_ok=True)
+
+
+SERVICES: dict[str, type[Weed | Versitygw | Minio]] = {
+    "weed": Weed,
+    "versitygw": Versitygw,
+    "minio": Minio,
+}
 SERVICE = os.environ.get("TUSSERVER_TEST_S3", "weed")
-"""Which one the tests run on: the first in every run, the other as a second opinion."""
+"""Which one the tests run on: the first in every run, the others as second opinions."""
 
 
 class S3Server:
