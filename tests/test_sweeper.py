@@ -20,7 +20,7 @@ from tusserver import sweeper as sweeper_module
 from tusserver.events.base import Event, UploadExpired
 from tusserver.lock.memory import MemoryLocker
 from tusserver.protocol.decision import Append
-from tusserver.protocol.errors import StorageUnavailable
+from tusserver.protocol.errors import StorageFailed, StorageUnavailable
 from tusserver.protocol.upload import Final, Partial, Upload
 from tusserver.rules import UploadsOptions
 from tusserver.store.file import FileStore
@@ -348,6 +348,20 @@ async def test_idle_uploads_are_synced_while_a_sweep_takes_long(
     while (await FileStore(server.root, boot_id="another").get("a" * 32)).offset != 5:
         await asyncio.sleep(0.01)
     running.cancel()
+
+
+async def test_a_host_whose_clock_is_ahead_removes_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.upload("a", b"hello", 10)
+    server.age("a", 25 * HOUR)
+    with monkeypatch.context() as wrong:
+        wrong.setattr("tusserver.sweeper.time.time", lambda: time.time_ns() / 1e9 + 3600)
+        with pytest.raises(StorageFailed, match=r"the clock of this host is 3\d{3} s ahead"):
+            await server.sweeper.sweep()
+    assert await server.ids() == "a"
+    await server.sweeper.sweep()
+    assert await server.ids() == ""
 
 
 async def test_a_sweep_without_a_store_says_so_in_a_line_and_comes_again(

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tusserver.protocol.errors import TusError, UploadDamaged, UploadNotFound
+from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.rounds import Pace, Rounds
 from tusserver.store.base import Finding, InspectingStore, Known, Surveyed, SurveyingStore
 
@@ -28,6 +28,8 @@ _logger = logging.getLogger("tusserver")
 
 SYNC_INTERVAL = 5.0
 _FIRST_SWEEP = 10.0
+_CLOCKS = 300.0
+"""Seconds by which the clock of this host may be ahead of that of the storage."""
 _REST = 4.0
 """How many times as long as it works the sweeper of a server rests."""
 # No upload id has a blank: this lock is for the sweeper alone, so that several workers do not do
@@ -188,6 +190,7 @@ class Sweeper:
         work = _Pass(self._uploads, Pace(), on_step, dry_run=dry_run)
         async with self._turn() as is_ours:
             if is_ours:
+                await self._refuse_wrong_clock()
                 await work.run(None)
         work.report.is_skipped = not is_ours
         return work.report
@@ -200,6 +203,19 @@ class Sweeper:
         finally:
             if turn is not None:
                 await turn.release()
+
+    async def _refuse_wrong_clock(self) -> None:
+        """Raises StorageFailed on a host whose clock is ahead: uploads would seem to be old that
+        others have just written to.
+        """
+        store = self._uploads.store
+        mark = await store.mark() if isinstance(store, SurveyingStore) else None
+        ahead = 0.0 if mark is None else time.time() - mark.moment
+        if ahead > _CLOCKS:
+            raise StorageFailed(
+                f"the clock of this host is {ahead:.0f} s ahead of that of the storage; nothing is "
+                "removed until they agree"
+            )
 
     async def run(self, interval: float | None) -> None:
         """Syncs idle uploads every few seconds and sweeps every `interval` seconds (None: never),
@@ -241,6 +257,7 @@ class Sweeper:
         async with self._turn() as is_ours:
             if not is_ours:
                 return
+            await self._refuse_wrong_clock()
             known = await self._rounds.begin()
             await work.run(known)
         self._rounds.complete(work.again)
