@@ -384,6 +384,27 @@ async def test_a_sweep_without_a_store_says_so_in_a_line_and_comes_again(
     ]
 
 
+async def test_housekeeping_ends_although_its_end_is_taken_for_a_failure(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def try_acquire(name: str) -> None:
+        begun.set()
+        try:
+            await goes_on.wait()
+        except asyncio.CancelledError:
+            raise StorageUnavailable("told to take it for a failure") from None
+
+    monkeypatch.setattr(server.uploads.locker, "try_acquire", try_acquire)
+    running = asyncio.create_task(server.sweeper.run(0.01))
+    await asyncio.wait_for(begun.wait(), 5)
+    server.sweeper.stop()
+    running.cancel()
+    await asyncio.wait({running}, timeout=5)
+    assert running.done()
+
+
 async def test_housekeeping_outlives_any_failure(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

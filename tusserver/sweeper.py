@@ -178,6 +178,13 @@ class Sweeper:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self._rounds = Rounds(uploads)
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Before `run` is cancelled: it ends then even where a library takes the cancellation for a
+        broken connection, so that it seems to be one more sweep that has failed.
+        """
+        self._is_stopped = True
 
     async def sweep(
         self, *, dry_run: bool = False, on_step: Callable[[SweepReport], None] = _ignore
@@ -228,7 +235,7 @@ class Sweeper:
                 tasks.create_task(self._keep_sweeping(interval))
 
     async def _keep_syncing(self, interval: float) -> None:
-        while True:
+        while not self._is_stopped:
             await asyncio.sleep(interval)
             try:
                 await self._uploads.keeper.sync_idle()
@@ -241,7 +248,7 @@ class Sweeper:
         # What a crash has left of the finish of uploads is carried on at once.
         first = 0.0 if self._uploads.finisher.has_steps else _FIRST_SWEEP
         due = loop.time() + min(first, interval)
-        while True:
+        while not self._is_stopped:
             await asyncio.sleep(due - loop.time())
             due = loop.time() + interval
             try:

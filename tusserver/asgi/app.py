@@ -44,6 +44,7 @@ class Application:
         self._access = options.access
         self._sweep_interval = sweep_interval
         self._starting: asyncio.Lock | None = None
+        self._sweeper: Sweeper | None = None
         self._housekeeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -57,14 +58,14 @@ class Application:
                 await self.uploads.start()
                 if self.board is not None:
                     await self.board.start()
-                self._housekeeping = asyncio.create_task(
-                    Sweeper(self.uploads).run(self._sweep_interval)
-                )
+                self._sweeper = Sweeper(self.uploads)
+                self._housekeeping = asyncio.create_task(self._sweeper.run(self._sweep_interval))
 
     async def stop(self) -> None:
         """Ends what `start` began; requests must have ended before. It may be started again."""
-        if self._housekeeping is None:
+        if self._housekeeping is None or self._sweeper is None:
             return
+        self._sweeper.stop()
         self._housekeeping.cancel()
         with suppress(asyncio.CancelledError):
             await self._housekeeping
