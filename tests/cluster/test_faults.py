@@ -153,18 +153,21 @@ def surprises(log: str) -> list[str]:
 async def assert_swept(site: Site, known: set[str]) -> None:
     """After one sweep the bucket has what the records name, and nothing else of ours."""
     store = store_of(site.s3, site.prefix.prefix, grace=0.0)
+    uploads = Uploads(store, MemoryLocker(), UploadsOptions(expires_after=None))
+    await uploads.start()
+    report = await Sweeper(uploads).sweep()
+    assert not report.failed
+    # Also waits for what the sweep has begun to join.
+    await uploads.close()
     await store.start()
     try:
-        options = UploadsOptions(expires_after=None)
-        report = await Sweeper(Uploads(store, MemoryLocker(), options)).sweep()
-        assert not report.failed
         assert [finding async for finding in store.findings()] == []
         ids = {upload_id async for upload_id in store.ids()}
         assert known <= ids
-        uploads = [await store.get(upload_id) for upload_id in ids]
+        found = [await store.get(upload_id) for upload_id in ids]
     finally:
         await store.close()
-    named, multiparts = named_objects(uploads)
+    named, multiparts = named_objects(found)
     ours = {name for name in site.prefix.objects() if name[:32] in ids or ".info" in name}
     assert ours == named
     # Those of the foreigner come in addition.
@@ -182,4 +185,6 @@ def named_objects(uploads: list[Any]) -> tuple[set[str], int]:
             named.add(ident)
         elif state.multipart:
             multiparts += 1
+        if upload.is_pending and state.has_notes:
+            named |= {f"{partial}.final-{ident}" for partial in upload.concat.partials}
     return named, multiparts
