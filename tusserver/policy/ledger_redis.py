@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
     from tusserver.policy.ledger import Filter, Order, Quota
 
-_TIMEOUT = 2.0
-_TRIES = 2
+_TIMEOUT = 1.0
+"""Seconds for an answer, as for locks: requests wait for each other here."""
+_TRIES = 1
+"""Once more, since of a connection that was closed meanwhile one hears only then."""
 _AT_ONCE = 500
 _FIELDS = ("owner", "size", "created", "is_active", "name")
 _BOUNDS: tuple[Literal["size", "uploads", "active"], ...] = ("size", "uploads", "active")
