@@ -211,6 +211,22 @@ async def test_of_two_multipart_uploads_in_one_place_each_has_its_own_blocks(
     await bucket.close()
 
 
+@pytest.mark.parametrize("ending", ["abort", "clear"])
+async def test_a_mark_that_was_removed_is_put_there_again(
+    azure: AzureServer, own_prefix: str, ending: str
+) -> None:
+    key, bucket = f"{own_prefix}again", azure.bucket()
+    await bucket.start()
+    buffer = PartBuffer(PartMemory(MIB), None, 3, 0)
+    buffer.write(memoryview(b"one"))
+    await bucket.put_part(key, "0" * 16, 1, buffer.span())
+    await (bucket.abort(key, None) if ending == "abort" else bucket.clear(key))
+    assert azure.multiparts(own_prefix) == []
+    await bucket.put_part(key, "1" * 16, 1, buffer.span())
+    assert [found.key async for found in bucket.multiparts(key)] == [key]
+    await bucket.close()
+
+
 @pytest.mark.parametrize("size", [10, MIB, BIG])
 async def test_an_object_has_the_media_type_of_its_upload(
     azure: AzureServer, prefix: Prefix, size: int

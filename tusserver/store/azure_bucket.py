@@ -19,7 +19,7 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import ClientError as HttpError
 from azure.core import MatchConditions
@@ -61,6 +61,8 @@ _PASSING = {"Md5Mismatch", "OperationTimedOut", "ServerBusy", "InternalError"}
 _NOT_FOUND, _TIMEOUT, _TOO_MANY = 404, 408, 429
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _REFUSED = (401, 403)
+NOT_UNDERSTOOD = (ValueError, TypeError)
+"""What the library raises over an answer that is not the service's own, but a proxy's perhaps."""
 
 
 class AzureBucket:
@@ -83,7 +85,7 @@ class AzureBucket:
             self._client = _client(self.options)
             async with asyncio.timeout(self.options.deadline):
                 await self._date(retry_total=1)
-        except (AzureError, HttpError, ValueError, TimeoutError) as error:
+        except (AzureError, HttpError, TimeoutError, *NOT_UNDERSTOOD) as error:
             await self.close()
             raise StoreUnusable(f"container {self._name}: {_sentence(error)}") from error
 
@@ -161,21 +163,26 @@ class AzureBucket:
             await self._send(key, block, data)
             return await self._commit(key, [block], content_settings=settings, **condition)
         content = data if isinstance(data, bytes) else data.read()
-        digest = hashlib.md5(content, usedforsecurity=False).digest()
         call = self._blob(key).upload_blob(
             content,
             length=len(content),
             content_settings=settings,
-            headers={"Content-MD5": base64.b64encode(digest).decode()},
+            headers=await self._proof(content),
             **{"overwrite": True, **condition},
         )
         return str((await self._call(call, self.options.part_deadline))["etag"])
 
-    async def _send(self, key: str, block: str, data: Span) -> None:
+    async def _proof(self, data: bytes | Span) -> dict[str, str]:
+        """The header by which the service verifies these bytes."""
         md5 = hashlib.md5(usedforsecurity=False)
-        await asyncio.to_thread(data.feed, md5.update)
-        headers = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
-        body: Any = data
+        if isinstance(data, bytes):
+            md5.update(data)
+        else:
+            await asyncio.to_thread(data.feed, md5.update)
+        return {"Content-MD5": base64.b64encode(md5.digest()).decode()}
+
+    async def _send(self, key: str, block: str, data: Span) -> None:
+        headers, body = await self._proof(data), cast("Any", data)
         call = self._blob(key).stage_block(block, body, length=len(data), headers=headers)
         await self._call(call, self.options.part_deadline)
 
@@ -188,6 +195,7 @@ class AzureBucket:
         await together(map(self._delete, keys))
 
     async def _delete(self, key: str) -> None:
+        self._places.pop(key, None)
         try:
             await self._call(self._blob(key).delete_blob("include"))
         except ObjectMissing:
@@ -270,6 +278,7 @@ class AzureBucket:
             found = await self._call(self._blob(key).get_blob_properties())
             if _is_mark(found.metadata):
                 etag = await self._commit(key, [], metadata=_MARK, **_only_over(found.etag))
+                self._places.pop(key, None)
                 await self.delete_seen(key, etag)
         except (ObjectMissing, Superseded):
             return
@@ -336,7 +345,7 @@ def _errors() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         raise _meaning(error) from error
-    except (AzureError, HttpError, TimeoutError, OSError) as error:
+    except (AzureError, HttpError, TimeoutError, OSError, *NOT_UNDERSTOOD) as error:
         raise StorageUnavailable from error
 
 
@@ -371,4 +380,6 @@ def _sentence(error: Exception) -> str:
         return f"the service answers {error.status_code} {_code(error)}"
     if isinstance(error, ValueError):
         return str(error)
+    if isinstance(error, TypeError):
+        return "the service does not answer as Blob Storage does"
     return "the service does not answer"
