@@ -43,16 +43,23 @@ def build_checks(settings: Settings) -> tuple[Section, ...]:
 
 
 def _bucket(settings: Settings) -> Iterator[Section]:
+    from tusserver.store.objects import ObjectStore
+
+    store = build_store(settings)
+    assert isinstance(store, ObjectStore)
     if settings.store.startswith("s3://"):
         from tusserver.checking.s3 import bucket_section
-        from tusserver.store.objects import ObjectStore
         from tusserver.store.s3_bucket import S3Bucket
 
-        store = build_store(settings)
-        assert isinstance(store, ObjectStore)
         assert isinstance(store.bucket, S3Bucket)
         joins = not settings.disable_concatenation
         yield bucket_section(store.bucket.options, store.options, joins=joins)
+    else:
+        from tusserver.checking.azure import container_section
+        from tusserver.store.azure_bucket import AzureBucket
+
+        assert isinstance(store.bucket, AzureBucket)
+        yield container_section(store.bucket.options, store.options)
     yield waiting_section(settings.upload_dir.absolute(), *_local_locks(settings))
 
 

@@ -1,5 +1,5 @@
-"""A proxy in front of a real S3 service that spoils some of what goes through it, as services and
-proxies do that are not what they seem. It signs anew what it has changed.
+"""A proxy in front of a real service of objects that spoils some of what goes through it, as
+services and proxies do that are not what they seem.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.auth import S3SigV4Auth
@@ -31,26 +32,12 @@ class Request:
     target: str
     headers: dict[str, str]
     body: bytes
+    call: str = ""
+    """The name of the call, as the service has it, as far as it matters here."""
 
     @property
     def query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
-
-    @property
-    def call(self) -> str:
-        """The name of the call, as S3 has it, as far as it matters here."""
-        query, copies = self.query, "x-amz-copy-source" in self.headers
-        if "uploadId" in query:
-            part = "UploadPartCopy" if copies else "UploadPart"
-            return {
-                "PUT": part, "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload",
-            }[self.method]  # fmt: skip
-        if "uploads" in query:
-            return {"GET": "ListMultipartUploads", "POST": "CreateMultipartUpload"}[self.method]
-        if "list-type" in query:
-            return "ListObjectsV2"
-        kind = "Object" if urlsplit(self.target).path.strip("/").count("/") else "Bucket"
-        return {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete"}[self.method] + kind
 
     def drop(self, *names: str) -> None:
         """Takes headers away, those that are there."""
@@ -73,6 +60,61 @@ def error(status: int, code: str) -> Response:
     return Response(status, {"content-type": "application/xml"}, body.encode())
 
 
+class Service(Protocol):
+    """What the proxy has to know of a service."""
+
+    def call_of(self, request: Request) -> str: ...
+
+    def signed(self, request: Request, url: str) -> dict[str, str]:
+        """The headers with which the service takes what may have been changed."""
+
+
+class S3:
+    """See `Service`."""
+
+    def call_of(self, request: Request) -> str:
+        query, copies = request.query, "x-amz-copy-source" in request.headers
+        if "uploadId" in query:
+            part = "UploadPartCopy" if copies else "UploadPart"
+            return {
+                "PUT": part, "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload",
+            }[request.method]  # fmt: skip
+        if "uploads" in query:
+            return {"GET": "ListMultipartUploads", "POST": "CreateMultipartUpload"}[request.method]
+        if "list-type" in query:
+            return "ListObjectsV2"
+        kind = "Object" if urlsplit(request.target).path.strip("/").count("/") else "Bucket"
+        verbs = {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete"}
+        return verbs[request.method] + kind
+
+    def signed(self, request: Request, url: str) -> dict[str, str]:
+        kept = {k: v for k, v in request.headers.items() if k not in _OF_A_HOP | _SIGNED_ANEW}
+        signed = AWSRequest(request.method, url, kept, request.body)
+        S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1").add_auth(signed)
+        return dict(signed.headers)
+
+
+class Azure:
+    """See `Service`. With a shared access signature, which is about no header, and no body."""
+
+    def call_of(self, request: Request) -> str:
+        kind = request.query.get("comp", ["blob"])[0]
+        return {
+            ("GET", "list"): "List Blobs", ("GET", "blocklist"): "Get Block List",
+            ("PUT", "blocklist"): "Put Block List", ("PUT", "block"): "Put Block",
+            ("PUT", "blob"): "Put Blob", ("GET", "blob"): "Get Blob",
+            ("HEAD", "blob"): "Get Blob Properties", ("DELETE", "blob"): "Delete Blob",
+        }[request.method, kind]  # fmt: skip
+
+    def signed(self, request: Request, url: str) -> dict[str, str]:
+        return {k: v for k, v in request.headers.items() if k not in _OF_A_HOP}
+
+
+def azure_error(status: int, code: str) -> Response:
+    """An answer as Azure gives it."""
+    return Response(status, {"x-ms-error-code": code})
+
+
 Way = Callable[[Request], Response]
 """The way to the service and back."""
 Fault = Callable[[Request, Way], Response]
@@ -82,8 +124,8 @@ Fault = Callable[[Request, Way], Response]
 class Proxy:
     """Forwards everything to the service at `port`, through one fault."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, service: Service) -> None:
+        self._port, self._service = port, service
         self.fault: Fault = honest
         self.seen: list[Request] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -100,12 +142,10 @@ class Proxy:
     def forward(self, request: Request) -> Response:
         """The honest way."""
         url = f"http://127.0.0.1:{self._port}{request.target}"
-        kept = {k: v for k, v in request.headers.items() if k not in _OF_A_HOP | _SIGNED_ANEW}
-        signed = AWSRequest(request.method, url, kept, request.body)
-        S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1").add_auth(signed)
+        headers = self._service.signed(request, url)
         connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
-            connection.request(request.method, request.target, request.body, dict(signed.headers))
+            connection.request(request.method, request.target, request.body, headers)
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return Response(answer.status, headers, answer.read())
@@ -125,6 +165,7 @@ class Proxy:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 body = self.rfile.read(int(headers.get("content-length", 0)))
                 request = Request(self.command, self.path, headers, body)
+                request.call = proxy._service.call_of(request)
                 proxy.seen.append(request)
                 self._answer(request.method, proxy.fault(request, proxy.forward))
 
@@ -147,9 +188,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy_to(port: int) -> Iterator[Proxy]:
-    """A started one, honest at first."""
-    proxy = Proxy(port)
+def proxy_to(port: int, service: Service | None = None) -> Iterator[Proxy]:
+    """A started one, honest at first; to an S3 service unless to another."""
+    proxy = Proxy(port, service or S3())
     proxy.start()
     try:
         yield proxy

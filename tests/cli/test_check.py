@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.checking.proxy import Gate, Proxy, answering, error, proxy_to
+from tests.checking.proxy import S3, Azure, Gate, Proxy, answering, error, proxy_to
 from tests.lock.redis_server import RedisServer, redis_server
 from tests.servers import serving
-from tests.store.bucket import Prefix
+from tests.store.azure_server import ACCOUNT, CONTAINER, AzureServer, signature
+from tests.store.bucket import ObjectServer, Prefix
 from tests.store.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from tusserver.cli.main import cli
 from tusserver.lock.memory import MemoryLocker
@@ -149,13 +150,26 @@ def test_help_has_examples_and_says_what_the_marks_mean() -> None:
 
 
 @pytest.fixture
-def prefix(s3: S3Server) -> Prefix:
-    return Prefix(s3, f"{secrets.token_hex(4)}/")
+def kind() -> str:
+    """Of the service that keeps the objects."""
+    return "s3"
 
 
 @pytest.fixture
-def proxy(s3: S3Server) -> Iterator[Proxy]:
-    with proxy_to(s3.port) as proxy:
+def server(kind: str, request: pytest.FixtureRequest) -> ObjectServer:
+    server: ObjectServer = request.getfixturevalue(kind)
+    return server
+
+
+@pytest.fixture
+def prefix(server: ObjectServer) -> Prefix:
+    return Prefix(server, f"{secrets.token_hex(4)}/")
+
+
+@pytest.fixture
+def proxy(server: ObjectServer) -> Iterator[Proxy]:
+    assert isinstance(server, S3Server | AzureServer)
+    with proxy_to(server.port, S3() if isinstance(server, S3Server) else Azure()) as proxy:
         yield proxy
 
 
@@ -169,6 +183,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def options(prefix: Prefix, proxy: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", signature())
+    if isinstance(prefix.server, AzureServer):
+        return [
+            f"--store=azure://{CONTAINER}/{prefix.prefix}",
+            f"--azure-endpoint={proxy.endpoint}/{ACCOUNT}", f"--upload-dir={root}",
+        ]  # fmt: skip
     return [
         f"--store=s3://{BUCKET}/{prefix.prefix}", f"--s3-endpoint={proxy.endpoint}",
         "--s3-preset=seaweedfs", f"--upload-dir={root}",
@@ -198,6 +219,23 @@ def test_concatenation_that_is_off_needs_no_copies(options: Options, proxy: Prox
     assert (result.return_value, lines(result)[name][0]) == (0, "note")
 
 
+@pytest.mark.parametrize("kind", ["azure"])
+def test_a_container_is_tried_as_a_bucket_is(
+    options: Options, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = check(*options)
+    assert result.return_value == 0, result.stdout
+    assert {state for state, _ in lines(result).values()} == {"ok"}
+    assert f"Container azure://{CONTAINER}/{prefix.prefix} at http://127" in result.stdout
+    assert "sig=" not in result.stdout
+    prefix.assert_only()
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", signature("rcwl"))
+    result = check(*options)
+    state, told = lines(result)["remove an object"]
+    assert (result.return_value, state) == (1, "missing")
+    assert "give this key the right delete on uploads/" in told
+
+
 def test_a_right_that_is_missing_is_exit_code_1(options: Options, proxy: Proxy) -> None:
     proxy.fault = answering("AbortMultipartUpload", error(403, "AccessDenied"))
     result = check(*options)
@@ -220,7 +258,10 @@ def test_beside_a_server_it_disturbs_nothing(options: Options, prefix: Prefix, r
 # When it ends early.
 
 
-STEPS = [("PutObject", 1), ("UploadPartCopy", 1), ("CompleteMultipartUpload", 1)]
+STEPS = [
+    ("s3", "PutObject", 1), ("s3", "UploadPartCopy", 1), ("s3", "CompleteMultipartUpload", 1),
+    ("azure", "Put Blob", 1), ("azure", "Put Block", 2), ("azure", "Put Block List", 1),
+]  # fmt: skip
 
 
 def started(options: Options, proxy: Proxy, call: str, number: int) -> subprocess.Popen[str]:
@@ -232,14 +273,14 @@ def started(options: Options, proxy: Proxy, call: str, number: int) -> subproces
     return process
 
 
-@pytest.mark.parametrize(("call", "number"), STEPS)
+@pytest.mark.parametrize(("kind", "call", "number"), STEPS)
 def test_what_a_killed_check_leaves_is_found_by_the_sweeper(
     options: Options, proxy: Proxy, prefix: Prefix, call: str, number: int
 ) -> None:
     process = started(options, proxy, call, number)
     process.kill()
     process.communicate(timeout=20)
-    assert prefix.objects()
+    assert prefix.objects() or prefix.multiparts()
     asyncio.run(sweep(prefix))
     prefix.assert_only()
 
@@ -254,7 +295,7 @@ async def sweep(prefix: Prefix) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("call", "count"), STEPS)
+@pytest.mark.parametrize(("kind", "call", "count"), STEPS)
 def test_an_interrupted_check_leaves_nothing(
     options: Options, proxy: Proxy, prefix: Prefix, call: str, count: int, number: int
 ) -> None:

@@ -8,12 +8,16 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import (
+    ContainerClient,
+    ContainerSasPermissions,
+    generate_container_sas,
+)
 
 from tests.e2e.node import node_modules
 from tests.servers import free_port
@@ -32,6 +36,13 @@ _START = 60.0
 def program() -> Path:
     """Azurite's, installed when it is missing."""
     return node_modules(_AZURITE) / ".bin" / "azurite-blob"
+
+
+def signature(rights: str = "racwdl") -> str:
+    """A shared access signature for the container."""
+    allowed = ContainerSasPermissions.from_string(rights)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    return generate_container_sas(ACCOUNT, CONTAINER, KEY, permission=allowed, expiry=until)
 
 
 class AzureServer:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LAST = 4321
 _AROUND = 500
 """Bytes that are looked at on either side of a joint."""
-BEGIN, SEND, JOIN = "begin a multipart upload", "send a part", "put the parts together"
+SEND, JOIN = "send a part", "put the parts together"
 _FIND, _END = "find multipart uploads", "end a multipart upload"
 _MIXED = "uploads could end up with other bytes than were sent: keep them elsewhere"
 REFUSED = (PartsRefused, StorageFailed, StorageUnavailable)
@@ -37,19 +37,23 @@ class MultipartChecks:
         self._sent: Part | None = None
         self._data = b""
 
-    def checks(self) -> tuple[Check, ...]:
-        """In the order in which they build on each other."""
-        sent = (BEGIN, SEND)
+    def common(
+        self, *, begun: tuple[str, ...] = (), joined: tuple[str, ...] = ()
+    ) -> tuple[Check, ...]:
+        """In the order in which they build on each other: sending on the checks in `begun`, ending
+        on those in `joined`.
+        """
+        sent = (SEND,)
         return (
-            Check(BEGIN, self._begin, after=(BUCKET, WRITE)),
-            Check(SEND, self._send, after=(BEGIN,)),
+            Check(SEND, self._send, after=(BUCKET, WRITE, *begun)),
             Check(_FIND, self._find, after=sent),
             Check("verify the checksum of a part", self._verify, after=sent),
             Check(JOIN, self._join, after=sent),
-            Check(_END, self._end, after=sent),
+            Check(_END, self._end, after=(SEND, *joined)),
         )
 
-    async def _begin(self) -> Found:
+    async def begin(self) -> Found:
+        """Where a multipart upload is begun by a call."""
         self._multipart = await self.trial.begin()
         return Found()
 
@@ -64,6 +68,8 @@ class MultipartChecks:
 
     async def _send(self) -> Found:
         """Twice, as after an answer that was lost; the last one counts."""
+        if not self._multipart:
+            await self.begin()
         await self.put(self._multipart, 1, b"to be replaced")
         self._data = some(self.trial.service.part_size)
         self._sent = await self.put(self._multipart, 1, self._data)
@@ -125,17 +131,18 @@ class MultipartChecks:
 
     async def _end(self) -> Found:
         """As the sweeper does it, and as a removal does."""
-        multipart, part = await self._waiting()
+        multipart, part = await self.waiting()
         for listed in await self._listed(multipart) or [multipart]:
             await self.bucket.abort(self.key, listed)
         await self._assert_ended(multipart, part)
-        multipart, part = await self._waiting()
+        multipart, part = await self.waiting()
         async with self.trial.covered():
             await self.bucket.clear(self.key)
         await self._assert_ended(multipart, part)
         return Found()
 
-    async def _waiting(self) -> tuple[str, Part]:
+    async def waiting(self) -> tuple[str, Part]:
+        """A multipart upload of one part."""
         multipart = await self.trial.begin()
         return multipart, await self.put(multipart, 1, b"some bytes")
 

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from tusserver.checking.base import Check, Found, Lacking
 from tusserver.checking.bucket_multiparts import (
-    BEGIN,
     JOIN,
     REFUSED,
     SEND,
@@ -19,6 +18,7 @@ from tusserver.checking.bucket_multiparts import (
     some,
     some_last,
 )
+from tusserver.checking.bucket_objects import BUCKET, WRITE
 from tusserver.checking.bucket_trial import MEDIA_TYPE, as_part
 from tusserver.store.bucket import PartsRefused
 from tusserver.store.object_parts import MIN_PART
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tusserver.checking.bucket_trial import Trial
     from tusserver.store.object_record import Part
 
+_BEGIN = "begin a multipart upload"
 _MORE = 64 * 1024
 _OTHER = "try another --s3-preset; parts of equal size are what r2 needs"
 
@@ -41,16 +42,17 @@ class S3MultipartChecks(MultipartChecks):
         self._source, self._source_key = b"", ""
 
     def checks(self) -> tuple[Check, ...]:
-        sent = (BEGIN, SEND)
+        """In the order in which they build on each other."""
         copy, wrong = "copy a range into a part", "refuse parts that it has not"
         equal = self.trial.rules.are_equal
         unequal = () if equal else (Check("parts of any size", self._join_unequal, after=(JOIN,)),)
         return (
-            *super().checks(),
-            Check(copy, self._copy, is_needed=self._joins, after=(BEGIN,)),
+            Check(_BEGIN, self.begin, after=(BUCKET, WRITE)),
+            *self.common(begun=(_BEGIN,)),
+            Check(copy, self._copy, is_needed=self._joins, after=(_BEGIN,)),
             *unequal,
             Check("parts below 5 MiB", self._join_small, is_needed=False, after=(JOIN,)),
-            Check(wrong, self._join_wrong, is_needed=False, after=sent),
+            Check(wrong, self._join_wrong, is_needed=False, after=(SEND,)),
         )
 
     async def _copy(self) -> Found:
