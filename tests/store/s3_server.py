@@ -118,6 +118,7 @@ class S3Server:
         self.port = self._service.port
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._session = get_session()  # Which reads for long, and only once, what S3 is.
 
     def start(self) -> None:
         """Returns once it answers and the bucket is there."""
@@ -143,7 +144,7 @@ class S3Server:
 
     def client(self) -> Any:  # noqa: ANN401
         """A client of the test's own."""
-        return get_session().create_client(
+        return self._session.create_client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",

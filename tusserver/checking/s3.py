@@ -51,6 +51,7 @@ _DENIED = {"AccessDenied", "403", "AllAccessDisabled", "UnauthorizedAccess"}
 _NOT_US = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "ExpiredToken"}
 _UNKNOWN_CALL = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _FORBIDDEN = 403
+_ATTEMPTS = 2
 _REACH = "see whether --s3-endpoint is right and can be reached from here"
 _KEYS = "see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the clock of this machine"
 _OTHER = "look at the service's log, or try another --s3-preset; see docs/s3.md"
@@ -70,7 +71,12 @@ class Liar(S3Bucket):
 def bucket_section(options: S3Options, place: ObjectOptions, *, joins: bool) -> Section:
     """Tries the bucket, below the store's prefix. `joins`: uploads are joined from others."""
     # Every call has a deadline that a person can wait for.
-    options = replace(options, deadline=DEADLINE, part_deadline=PART_DEADLINE)
+    options = replace(
+        options,
+        attempts=min(options.attempts, _ATTEMPTS),
+        deadline=DEADLINE,
+        part_deadline=PART_DEADLINE,
+    )
     service, keys = _service(options, place.prefix), Keys(place.prefix)
     trial = Trial(service, place.rules, S3Bucket(options), Liar(options), keys)
     where = f"s3://{options.bucket}/{place.prefix} at {options.endpoint or 'AWS'}"

@@ -32,6 +32,8 @@ class S3Options:
     checksum: PartChecksum = PartChecksum.CRC32
     is_conditional: bool = True
     connections: int = 64
+    attempts: int = 4
+    """Of each call, as long as the deadline is not over."""
     deadline: float = 30.0
     """For one call that moves no part."""
     part_deadline: float = 300.0
