@@ -64,10 +64,8 @@ def proxy(s3: S3Server) -> Iterator[Proxy]:
 
 
 def options(prefix: Prefix, proxy: Proxy, **changes: Any) -> S3Options:
-    bucket = server_of(prefix).bucket(
-        **{"endpoint": proxy.endpoint, "connections": 8, "attempts": 1, **changes}
-    )
-    return bucket.options
+    given = {"endpoint": proxy.endpoint, "connections": 8, "attempts": 1, **changes}
+    return server_of(prefix).bucket(**given).options
 
 
 def server_of(prefix: Prefix) -> S3Server:
@@ -97,7 +95,8 @@ async def checked_through(
 async def test_a_good_service_has_everything_with_other_checksums(
     proxy: Proxy, prefix: Prefix, checksum: PartChecksum
 ) -> None:
-    found = await checked_through(proxy, prefix, honest, checksum=checksum)
+    names = ("verify a checksum", "verify the checksum of a part", "parts of any size", COPY)
+    found = await checked_through(proxy, prefix, honest, *names, checksum=checksum)
     unverified = {"verify a checksum": State.NOTE, "verify the checksum of a part": State.NOTE}
     assert states(found, State.OK) == (unverified if checksum is PartChecksum.NONE else {})
     prefix.assert_only()
@@ -323,7 +322,7 @@ async def test_what_is_only_wished_for_is_a_note(proxy: Proxy, prefix: Prefix) -
         (dropping("if-match", of="DeleteObject"), "remove only what was seen"),
         (answering("UploadPartCopy", DENIED), COPY),
     ):
-        found = await checked_through(proxy, prefix, fault, name, JOIN, joins=False)
+        found = await checked_through(proxy, prefix, fault, name, joins=False)
         assert states(found, State.OK) == {name: State.NOTE}
 
 
