@@ -13,7 +13,7 @@ from tusserver.checking.directory import MAKE, Room, upload_section, waiting_sec
 from tusserver.checking.file_locks import try_file_locks
 from tusserver.checking.rules import scan_section, token_section
 from tusserver.compose import create_app, try_out
-from tusserver.compose_policy import build_clamd, build_placer, build_tokens
+from tusserver.compose_policy import build_clamd, build_placer, build_tokens, needs_ledger
 from tusserver.compose_store import build_locker, build_store
 from tusserver.lock.base import LockerUnusable
 from tusserver.lock.memory import MemoryLocker
@@ -103,6 +103,10 @@ def _redis(settings: Settings) -> Iterator[Section]:
         from tusserver.checking.redis import redis_section
 
         yield redis_section(settings.lock)
+        if needs_ledger(settings):
+            from tusserver.checking.redis_ledger import ledger_section
+
+            yield ledger_section(settings.lock)
 
 
 def _scan(settings: Settings) -> Iterator[Section]:

@@ -118,7 +118,7 @@ def _build_limits(settings: Settings, store: Store, hooks: Hooks) -> Limits | No
         min_free=settings.min_free_space,
         hooks=hooks,
     )
-    ledger = None if quota == Quota() and not settings.has_api else ledger_of(settings)
+    ledger = ledger_of(settings) if needs_ledger(settings) else None
     if options == LimitOptions() and settings.signing_secret_file is None and ledger is None:
         return None
     root = settings.upload_dir.absolute()
@@ -136,6 +136,11 @@ def allowed_extensions(settings: Settings) -> frozenset[str]:
 def quota_of(settings: Settings) -> Quota:
     """What one user may have."""
     return Quota(settings.quota_size, settings.quota_uploads or None, settings.quota_active or None)
+
+
+def needs_ledger(settings: Settings) -> bool:
+    """Whether it is written down what everybody has: for quotas, and for the lists of the API."""
+    return settings.has_api or quota_of(settings) != Quota()
 
 
 def ledger_of(settings: Settings) -> Ledger:

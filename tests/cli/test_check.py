@@ -207,8 +207,27 @@ def test_a_site_of_many_hosts_is_tried_as_a_whole(
     assert {state for state, _ in lines(result).values()} == {"ok"}
     for words in ("Bucket s3://uploads/", "Parts that wait in ", "Locks in Redis at redis://127"):
         assert words in result.stdout
+    assert "Quotas" not in result.stdout
     assert "geheim" not in result.stdout
     prefix.assert_only()
+
+
+@pytest.mark.parametrize(
+    "needing", ["--quota-uploads=3", "--quota-size=1GiB", "--quota-active=2", "--api=on"]
+)
+def test_quotas_and_lists_in_redis_are_tried_where_they_are_kept(
+    root: Path, redis: RedisServer, needing: str
+) -> None:
+    with redis.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "tus", "on", ">geheim", "~*", "&*", "+@all", "-zcount"
+        )
+    address = redis.address.replace("://", "://tus:geheim@")
+    result = check(f"--upload-dir={root}", needing, env={"TUSSERVER_LOCK": address})
+    assert "Quotas and lists in Redis at redis://127" in result.stdout
+    assert (result.return_value, lines(result)["run its commands"][0]) == (1, "missing")
+    assert "not allowed: ZCOUNT: give the user" in result.stdout
+    assert "geheim" not in result.stdout
 
 
 def test_concatenation_that_is_off_needs_no_copies(options: Options, proxy: Proxy) -> None:

@@ -23,6 +23,8 @@ from tusserver.lock.redis_scripts import BUS, FREED, LOCK, Kept, Scripts, messag
 from tusserver.protocol.errors import TusError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
 _TRIPS = 20
@@ -46,6 +48,34 @@ _COMMANDS, _CONNECT, _SCRIPTS, _LOCK = (
     "take, renew and free a lock",
 )
 _DENIED = re.compile(r"NOPERM|no permissions|ACL failure|can't run this command")
+
+
+def explain(error: Exception) -> Lacking:
+    """What an error of Redis means for the operator."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    reason = str(error) or type(error).__name__
+    if _DENIED.search(reason):
+        return Lacking(f"not allowed: {reason}", _RIGHTS)
+    if "WRONGPASS" in reason or "NOAUTH" in reason or "invalid username" in reason:
+        return Lacking(f"the password is refused: {reason}", "see user and password of --lock")
+    return Lacking(reason, "see the address of --lock and the log of Redis")
+
+
+async def refuse_denied(ask: Callable[..., Awaitable[object]], *commands: tuple[str, ...]) -> None:
+    """Raises Lacking with the names of those that the user of Redis may not run. They may fail in
+    any other way.
+    """
+    refused = list[str]()
+    # Rights are looked at first: that a key is no hash is said only to one who may ask.
+    for words in commands:
+        try:
+            await ask(*words)
+        except ResponseError as error:
+            if _DENIED.search(str(error)):
+                refused.append(words[0])
+    if refused:
+        raise Lacking(f"not allowed: {', '.join(refused)}", _RIGHTS)
 
 
 class RedisChecks:
@@ -76,17 +106,7 @@ class RedisChecks:
         )
         failures = (LockerUnusable, TusError, *FAILURES)
         title = f"Locks in Redis at {shown(self._address)}"
-        return Section(title, checks, failures, self._explain, self._close)
-
-    def _explain(self, error: Exception) -> Lacking:
-        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-            error = error.__cause__
-        reason = str(error) or type(error).__name__
-        if _DENIED.search(reason):
-            return Lacking(f"not allowed: {reason}", _RIGHTS)
-        if "WRONGPASS" in reason or "NOAUTH" in reason or "invalid username" in reason:
-            return Lacking(f"the password is refused: {reason}", "see user and password of --lock")
-        return Lacking(reason, "see the address of --lock and the log of Redis")
+        return Section(title, checks, failures, explain, self._close)
 
     async def _close(self) -> str:
         for locker in self._lockers:
@@ -146,20 +166,13 @@ class RedisChecks:
 
     async def _commands(self) -> Found:
         """Those that the scripts run, for of a script Redis does not say which one is refused."""
-        key, refused = f"{LOCK}{self._name}", list[str]()
+        key = f"{LOCK}{self._name}"
         await self._asked.ask("SET", key, "", "PX", "1000")
-        # Rights are looked at first: that the key is no hash is said only to one who may ask.
-        for words in (
+        await refuse_denied(
+            self._asked.ask,
             ("GET", key), ("EXISTS", key), ("PEXPIRE", key, "1000"), ("HMGET", key, "a"),
             ("HSET", key, "a", "b"), ("TIME",), ("INFO", "server"), ("DEL", key),
-        ):  # fmt: skip
-            try:
-                await self._asked.ask(*words)
-            except ResponseError as error:
-                if _DENIED.search(str(error)):
-                    refused.append(words[0])
-        if refused:
-            raise Lacking(f"not allowed: {', '.join(refused)}", _RIGHTS)
+        )  # fmt: skip
         return Found()
 
     def _our_scripts(self, lease: float) -> Scripts:

@@ -39,6 +39,7 @@ Examples:
   tusserver check --config /etc/tusserver/tusserver.toml
   tusserver check --upload-dir /data/uploads --destination-root /data/jobs
   tusserver check --store s3://uploads/portal/ --s3-endpoint http://minio.internal:9000
+  tusserver check --store azure://uploads/portal/
   TUSSERVER_LOCK=redis://user:password@redis.internal tusserver check --store s3://uploads
   tusserver check --config tusserver.toml --json | jq 'select(.state == "missing")'
 """

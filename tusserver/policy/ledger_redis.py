@@ -44,10 +44,11 @@ _BOUNDS: tuple[Literal["size", "uploads", "active"], ...] = ("size", "uploads", 
 
 
 class RedisLedger:
-    """The ledger in the Redis at this address; see `Ledger`."""
+    """The ledger in the Redis at this address, whose keys begin so; see `Ledger`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, prefix: str = scripts.PREFIX) -> None:
         self._address = address
+        self._prefix = prefix
         self._redis: Redis | None = None
 
     def open(self) -> None:
@@ -71,11 +72,11 @@ class RedisLedger:
             self._redis = None
 
     def is_whole(self) -> bool:
-        return bool(self._do("EXISTS", f"{scripts.PREFIX}whole"))
+        return bool(self._do("EXISTS", f"{self._prefix}whole"))
 
     def begin_count(self) -> str:
         token = secrets.token_hex(8)
-        self._do("SET", f"{scripts.PREFIX}counting", token)
+        self._do("SET", f"{self._prefix}counting", token)
         return token
 
     def end_count(self, token: str) -> bool:
@@ -109,7 +110,7 @@ class RedisLedger:
         return self._sums("total")
 
     def _sums(self, name: str) -> Usage:
-        found = self._do("HMGET", scripts.PREFIX + name, "size", "uploads", "active")
+        found = self._do("HMGET", self._prefix + name, "size", "uploads", "active")
         return Usage(*(int(number or 0) for number in found))
 
     def known(self, upload_ids: Iterable[str]) -> set[str]:
@@ -120,7 +121,7 @@ class RedisLedger:
         found: dict[str, Entry] = {}
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
-            asked = [("HMGET", f"{scripts.PREFIX}upload:{each}", *_FIELDS) for each in some]
+            asked = [("HMGET", f"{self._prefix}upload:{each}", *_FIELDS) for each in some]
             for upload_id, values in zip(some, self._do_all(asked), strict=True):
                 if values[0] is not None:
                     found[upload_id] = _entry(upload_id, values)
@@ -153,7 +154,7 @@ class RedisLedger:
         limit = ("LIMIT", skip, count)
         return cast(
             "list[str]",
-            self._do("ZRANGE", scripts.PREFIX + index, first, "+inf", "BYSCORE", *limit),
+            self._do("ZRANGE", self._prefix + index, first, "+inf", "BYSCORE", *limit),
         )
 
     def entries(
@@ -168,7 +169,7 @@ class RedisLedger:
         if order == "created" and _is_index(wanted):
             bounds = [_after(wanted), "+inf"]
             words = (*reversed(bounds), "BYSCORE", "REV") if descending else (*bounds, "BYSCORE")
-            index = scripts.PREFIX + _index(wanted)
+            index = self._prefix + _index(wanted)
             ids = self._do("ZRANGE", index, *words, "LIMIT", skip, limit)
             entries = self.find(ids)
             return [entries[each] for each in ids if each in entries]
@@ -179,20 +180,20 @@ class RedisLedger:
     def count(self, wanted: Filter) -> int:
         if not _is_index(wanted):
             return len(self._all(wanted))
-        return int(self._do("ZCOUNT", scripts.PREFIX + _index(wanted), _after(wanted), "+inf"))
+        return int(self._do("ZCOUNT", self._prefix + _index(wanted), _after(wanted), "+inf"))
 
     def _all(self, wanted: Filter) -> list[Entry]:
-        index = scripts.PREFIX + _index(wanted)
+        index = self._prefix + _index(wanted)
         ids = self._do("ZRANGE", index, _after(wanted), "+inf", "BYSCORE")
         return [entry for entry in self.find(ids).values() if _is_wanted(wanted, entry)]
 
     def _run(self, script: str, *words: object) -> list[int]:
         """The answer of a script. Raises Exceeded, LedgerLost."""
         try:
-            answer = self._do("EVALSHA", _digest(script), 0, scripts.PREFIX, *words)
+            answer = self._do("EVALSHA", _digest(script), 0, self._prefix, *words)
         except NoScriptError:
             # Redis remembers it from now on, until it is restarted.
-            answer = self._do("EVAL", script, 0, scripts.PREFIX, *words)
+            answer = self._do("EVAL", script, 0, self._prefix, *words)
         if answer[0] < 0:
             raise LedgerLost
         if answer[0] > 0:

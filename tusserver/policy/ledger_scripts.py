@@ -1,7 +1,7 @@
 """What is asked of Redis for a ledger: a few scripts, each of them one step that nothing can come
 between, and each the same when it is asked twice because the first answer was lost.
 
-All keys begin with `{tusserver}:ledger:`, which is ARGV[1] of every script:
+All keys begin with `{tusserver}:ledger:`, or what else is ARGV[1] of every script:
 
 `upload:<id>` is a hash of owner, size, created, is_active, name.
 `all`, `active` and `of:<owner>` have the ids of all uploads, of the unfinished ones, and of those
