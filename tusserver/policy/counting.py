@@ -7,10 +7,11 @@ counted is put into the ledger by whoever changes it, and what has been read of 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from tusserver.policy.entries import entry_of
-from tusserver.protocol.errors import StorageUnavailable, TusError
+from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable, TusError
 from tusserver.together import together
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _PATIENCE = 5.0
 """Seconds that a request waits for it."""
 _LOOK_AGAIN = 0.25
 _BATCH = 64
+_LASTING = (StorageFailed, StorageFull)
+_logger = logging.getLogger("tusserver")
 
 
 class Counting:
@@ -62,17 +65,28 @@ class Counting:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled():
-            task.exception()  # Whoever waits is told; the next one to need it tries again.
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Whoever waits is told; the next one to need it tries again.
+            _logger.warning(
+                "the uploads could not be counted: %s; it is tried again when the next one is "
+                "created", _reason(error), exc_info=None if isinstance(error, TusError) else error,
+            )  # fmt: skip
 
     async def wait(self) -> None:
-        """Returns once the ledger is whole. Raises StorageUnavailable if that takes too long."""
+        """Returns once the ledger is whole. Raises StorageUnavailable if that takes too long, or
+        fails in a way that passes; StorageFailed or StorageFull if it fails in another.
+        """
         task = self._begin()
         await asyncio.wait({task}, timeout=_PATIENCE)
-        if not task.done() or task.cancelled() or task.exception() is not None:
+        if not task.done() or task.cancelled():
             raise StorageUnavailable(
                 "what everybody has is being counted anew; try again in a moment"
             )
+        error = task.exception()
+        if error is not None:
+            kind = type(error) if isinstance(error, _LASTING) else StorageUnavailable
+            raise kind("what everybody has could not be counted; try again later") from error
 
     async def _count(self) -> None:
         assert self._locker is not None
@@ -111,3 +125,10 @@ class Counting:
             raise
         except TusError:
             return None  # It is gone, or cannot be read by anybody.
+
+
+def _reason(error: BaseException) -> str:
+    """What failed first, for the log."""
+    if isinstance(error, TusError):
+        return error.reason or error.message
+    return str(error) or type(error).__name__
