@@ -144,14 +144,17 @@ def only_other_writes(request: Request, way: Way) -> Response:
     return way(request)
 
 
-class KeepsBlocks:
+def keeps_blocks(*, conditional: bool) -> Fault:
     """Says that it has forgotten the blocks when it is given an empty list, and has not."""
 
-    def __call__(self, request: Request, way: Way) -> Response:
-        if request.call == "Put Block List" and b"<Latest>" not in request.body:
+    def fault(request: Request, way: Way) -> Response:
+        is_empty = request.call == "Put Block List" and b"<Latest>" not in request.body
+        if is_empty and ("if-match" in request.headers) == conditional:
             answer = way(Request("HEAD", request.target.replace("comp=blocklist", ""), {}, b""))
             return Response(201, {"etag": answer.headers.get("etag", '"none"')})
         return way(request)
+
+    return fault
 
 
 def keeps_marks(request: Request, way: Way) -> Response:
@@ -269,7 +272,8 @@ MISSING: dict[str, tuple[Fault, str, str]] = {
     "late-write": (only_other_writes, KEEP, "accepted over blocks that wait"),
     "metadata": (dropping("x-ms-meta-tusserver"), KEEP, "without its metadata"),
     "again": (RefusesAgain(), AGAIN, "refused once it has been done"),
-    "kept-blocks": (KeepsBlocks(), END, "completed all the same"),
+    "kept-by-abort": (keeps_blocks(conditional=True), END, "completed all the same"),
+    "kept-by-clear": (keeps_blocks(conditional=False), END, "completed all the same"),
     "kept-marks": (keeps_marks, END, "still listed"),
 }  # fmt: skip
 

@@ -79,7 +79,7 @@ def container_section(options: AzureOptions, place: ObjectOptions) -> Section:
 def _address(options: AzureOptions) -> str:
     if options.connection_string:
         return "what AZURE_STORAGE_CONNECTION_STRING names"
-    return urlsplit(options.url)._replace(query="").geturl()
+    return urlsplit(options.url)._replace(query="").geturl() or "no account"
 
 
 def _service(options: AzureOptions, prefix: str) -> Service:
@@ -142,9 +142,11 @@ def _explain(error: Exception, options: AzureOptions, prefix: str) -> Lacking:
 def _refusal(error: BaseException) -> HttpResponseError | None:
     """The answer of the service behind an error; None if there was none."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, HttpResponseError):
+    while cause is not None:
+        if isinstance(cause, HttpResponseError) and cause.response is not None:
+            return cause
         cause = cause.__cause__
-    return cause
+    return None
 
 
 def _status_of(error: BaseException) -> int | None:
