@@ -196,6 +196,9 @@ class S3Server:
         )
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
+    def media_type(self, key: str) -> str:
+        return str(self.client().head_object(Bucket=BUCKET, Key=key)["ContentType"])
+
     def begin(self, key: str) -> None:
         self.client().create_multipart_upload(Bucket=BUCKET, Key=key)
 
