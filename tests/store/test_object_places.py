@@ -318,7 +318,9 @@ async def test_a_multipart_upload_that_lies_about_is_told_of_and_left_alone(
         assert not await store.mend(finding)
     async with places.store() as store:
         places.server.begin(f"{places.prefix}kim/a.h5")
-        assert [each async for each in store.findings()] == [], "it may be just about to be recorded"
+        assert [each async for each in store.findings()] == [], (
+            "it may be just about to be recorded"
+        )
 
 
 async def test_a_name_that_no_key_can_have_is_refused(places: Places) -> None:

@@ -166,8 +166,9 @@ class Settings(PolicySettings):
             kind, _, rest = self.store.partition("://")
             bucket = rest.partition("/")[0]
             raise SettingsError(
-                f"destination-prefix: {theirs} and the keys of the uploads must not lie within each "
-                f"other; keep the uploads under a prefix of their own, as {kind}://{bucket}/uploads/"
+                f"destination-prefix: {theirs} and the keys of the uploads must not lie within "
+                "each other; keep the uploads under a prefix of their own, as "
+                f"{kind}://{bucket}/uploads/"
             )
 
 

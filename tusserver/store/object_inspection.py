@@ -61,7 +61,7 @@ class _Kind(Enum):
     )
     AT_PLACE = (
         "multipart-at-place",
-        "a multipart upload that is not over, where finished uploads go, perhaps of another program",
+        "a multipart upload that is not over, perhaps of another program",
         "abort it by hand if nobody needs it",
         False,
     )
