@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -118,6 +119,8 @@ class S3Server:
         self.port = self._service.port
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._client: Any = None
 
     def start(self) -> None:
         """Returns once it answers and the bucket is there."""
@@ -142,7 +145,13 @@ class S3Server:
         return True
 
     def client(self) -> Any:  # noqa: ANN401
-        """A client of the test's own."""
+        """A client of the test's own; for all threads, as making one takes longer than a test."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._new_client()
+        return self._client
+
+    def _new_client(self) -> Any:  # noqa: ANN401
         return get_session().create_client(
             "s3",
             endpoint_url=self.endpoint,

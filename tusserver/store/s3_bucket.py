@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from aiobotocore.session import get_session
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,7 +19,7 @@ from tusserver.store.base import StoreUnusable
 from tusserver.store.bucket import Content, Listed, Multipart, MultipartMissing, ObjectMissing
 from tusserver.store.object_parts import plan_copy
 from tusserver.store.object_record import ObjectStorage, Part
-from tusserver.store.s3_client import config, errors, sentence
+from tusserver.store.s3_client import config, errors, sentence, session
 from tusserver.store.s3_options import PartChecksum
 from tusserver.together import together
 
@@ -54,7 +53,7 @@ class S3Bucket:
     async def start(self) -> None:
         options = self.options
         try:
-            client = get_session().create_client(
+            client = session().create_client(
                 "s3",
                 endpoint_url=options.endpoint,
                 region_name=options.region,

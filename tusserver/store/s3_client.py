@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.loaders import Loader, create_loader
 
 from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
 from tusserver.store.bucket import (
@@ -33,6 +36,20 @@ _PASSING = {
     "BadDigest",
 }
 _SERVER_ERROR = 500
+
+
+def session() -> AioSession:
+    """A new session. What the library knows of the service is read only once: that takes longer
+    than all the rest of making a client.
+    """
+    made = get_session()
+    made.register_component("data_loader", _loader())
+    return made
+
+
+@cache
+def _loader() -> Loader:
+    return create_loader()
 
 
 def config(options: S3Options) -> AioConfig:
