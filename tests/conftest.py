@@ -82,6 +82,19 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
         yield server
 
 
+@pytest.fixture
+def own_prefix() -> str:
+    """Below it nobody else has anything in a bucket."""
+    return f"{secrets.token_hex(4)}/"
+
+
+@pytest.fixture(params=["s3", "azure"])
+def objects(request: pytest.FixtureRequest) -> ObjectServer:
+    """Each service that keeps objects in turn."""
+    server: ObjectServer = request.getfixturevalue(request.param)
+    return server
+
+
 StoreSettings = Callable[[], dict[str, Any]]
 """Settings of a store that nobody else uses; none where the default one is tested."""
 

@@ -24,6 +24,7 @@ from tusserver.protocol.digests import SIZES
 from tusserver.rules import Policy
 from tusserver.settings import Settings, SettingsError
 from tusserver.store.base import PlacingStore
+from tusserver.store.collisions import OnCollision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,7 +222,7 @@ def _place_step(
 
 def build_destinations(settings: Settings) -> Destinations | None:
     """Where finished files may go; None: they stay. Raises SettingsError."""
-    if settings.destination_root is None:
+    if settings.destination_root is None and not settings.destination_prefix:
         return None
     try:
         return Destinations(Template(settings.destination_template), settings.allow_destinations)
@@ -236,7 +237,7 @@ def build_placer(settings: Settings) -> Placer | None:
         return None
     if sys.platform == "win32":
         raise SettingsError("destination-root: files cannot be placed on this system")
-    from tusserver.store.placing import OnCollision, Placer
+    from tusserver.store.placing import Placer
 
     if not root.is_dir():
         raise SettingsError(f"destination-root: {root} is no directory; make it first")

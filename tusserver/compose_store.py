@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from tusserver.compose_policy import build_placer, missing_redis
 from tusserver.lock.memory import MemoryLocker
 from tusserver.policy.kinds import SNIFF_SIZE
+from tusserver.policy.naming import numbered
 from tusserver.settings import Settings, SettingsError
+from tusserver.settings.objects import as_folder
 from tusserver.store.calls import Placement
+from tusserver.store.collisions import OnCollision
 from tusserver.store.direct_io import DirectIO
 from tusserver.store.file import FileStore, FileStoreOptions, Sync
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from tusserver.lock.base import Locker
     from tusserver.store.object_options import ObjectOptions
     from tusserver.store.object_parts import PartRules
+    from tusserver.store.object_places import Destination
     from tusserver.store.objects import ObjectStore
 
 _A_DAY = 86400.0
@@ -42,18 +46,28 @@ def build_store(settings: Settings) -> FileStore | ObjectStore:
     )
 
 
-def _object_options(settings: Settings, prefix: str, rules: PartRules) -> ObjectOptions:
+def _object_options(settings: Settings, rules: PartRules) -> ObjectOptions:
     from tusserver.store.object_options import ObjectOptions
 
     flush = settings.object_flush
     return ObjectOptions(
-        prefix if not prefix or prefix.endswith("/") else f"{prefix}/",
+        settings.key_prefix,
         rules,
         memory=settings.object_memory or 0,
         spool_dir=str(settings.upload_dir.absolute()),
         flush=_A_DAY if flush is None else flush.total_seconds(),
         keep_first=SNIFF_SIZE if settings.check_content else 0,
+        destination=_destination(settings),
     )
+
+
+def _destination(settings: Settings) -> Destination | None:
+    if not settings.destination_prefix:
+        return None
+    from tusserver.store.object_places import Destination
+
+    on_collision = OnCollision(settings.on_collision)
+    return Destination(as_folder(settings.destination_prefix), on_collision, numbered)
 
 
 def _build_s3_store(settings: Settings) -> ObjectStore:
@@ -68,7 +82,7 @@ def _build_s3_store(settings: Settings) -> ObjectStore:
             f"store: a package for S3 is missing ({error}): pip install 'tusserver[s3]'"
         ) from None
     preset = preset_of(settings.s3_preset, settings.s3_endpoint)
-    bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
+    bucket = settings.store.removeprefix("s3://").partition("/")[0]
     assert settings.object_part_size is not None, "the settings have been checked"
     checksum = settings.s3_checksum
     options = S3Options(
@@ -79,7 +93,7 @@ def _build_s3_store(settings: Settings) -> ObjectStore:
         checksum=preset.checksum if checksum == "preset" else PartChecksum(checksum),
     )
     rules = PartRules(settings.object_part_size, are_equal=preset.are_equal)
-    return ObjectStore(S3Bucket(options), _object_options(settings, prefix, rules))
+    return ObjectStore(S3Bucket(options), _object_options(settings, rules))
 
 
 def _build_azure_store(settings: Settings) -> ObjectStore:
@@ -91,7 +105,7 @@ def _build_azure_store(settings: Settings) -> ObjectStore:
         raise SettingsError(
             f"store: a package for Azure is missing ({error}): pip install 'tusserver[azure]'"
         ) from None
-    container, _, prefix = settings.store.removeprefix("azure://").partition("/")
+    container = settings.store.removeprefix("azure://").partition("/")[0]
     assert settings.object_part_size is not None, "the settings have been checked"
     connection_string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
     if connection_string and settings.azure_endpoint:
@@ -108,7 +122,7 @@ def _build_azure_store(settings: Settings) -> ObjectStore:
         os.environ.get("AZURE_STORAGE_SAS_TOKEN", ""),
     )
     rules = azure_rules(settings.object_part_size)
-    return ObjectStore(AzureBucket(options), _object_options(settings, prefix, rules))
+    return ObjectStore(AzureBucket(options), _object_options(settings, rules))
 
 
 def _region_of_environment() -> str | None:

@@ -183,7 +183,7 @@ class Client(threading.Thread):
             if answer is None or answer.status != 204:
                 self._go_on_trying(answer, {204, 409}, begun, f"PATCH {upload}")
                 self._look(upload)
-        self._note(begun, last)
+        self._note(begun, last, f"PATCH {upload.url}")
 
     def _send_piece(self, upload: Upload) -> Answer:
         start = upload.floor
@@ -242,7 +242,7 @@ class Client(threading.Thread):
             last = time.monotonic()
             answer = self._tried(request)
             if answer is not None and answer.status in wanted:
-                self._note(begun, last)
+                self._note(begun, last, what)
                 return answer
             self._go_on_trying(answer, wanted, begun, what)
 
@@ -254,9 +254,9 @@ class Client(threading.Thread):
             raise Stuck(what, answer)
         time.sleep(_PAUSE)
 
-    def _note(self, begun: float, last: float) -> None:
+    def _note(self, begun: float, last: float, what: str) -> None:
         self.progress += 1
         tried = self._weather.tried(begun, last)
         if tried > self._weather.longest:
-            _LOG.info("%.1f s after: %s", tried, self._weather.fault)
+            _LOG.info("%.1f s after: %s (%s)", tried, self._weather.fault, what)
             self._weather.longest = tried

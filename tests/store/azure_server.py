@@ -121,7 +121,12 @@ class AzureServer:
     def keys(self, prefix: str) -> list[str]:
         with self.client() as client:
             found = client.list_blobs(prefix, include=["metadata"])
-            return [blob.name for blob in found if not blob.metadata]
+            return [blob.name for blob in found if not _is_mark(blob.metadata)]
+
+    def media_type(self, key: str) -> str:
+        with self.client() as client:
+            found = client.get_blob_client(key).get_blob_properties()
+            return str(found.content_settings.content_type)
 
     def begin(self, key: str) -> None:
         with self.client() as client:
@@ -153,6 +158,10 @@ class AzureServer:
                 client.get_blob_client(key).commit_block_list(
                     [], metadata={"tusserver": "unfinished"}
                 )
+
+
+def _is_mark(metadata: dict[str, str] | None) -> bool:
+    return (metadata or {}).get("tusserver") == "unfinished"
 
 
 @contextmanager

@@ -56,6 +56,8 @@ class ObjectServer(Protocol):
 
     def keys(self, prefix: str) -> list[str]: ...
 
+    def media_type(self, key: str) -> str: ...
+
     def begin(self, key: str) -> None:
         """Begins a multipart upload."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,19 +56,6 @@ OBJECT_STORES: dict[str, dict[str, Any]] = {
     "azure-spooled": SPOOLED,
 }
 """The fixture of the service, and how it is used."""
-
-
-@pytest.fixture
-def own_prefix() -> str:
-    """Below it nobody else has anything."""
-    return f"{secrets.token_hex(4)}/"
-
-
-@pytest.fixture(params=["s3", "azure"])
-def objects(request: pytest.FixtureRequest) -> ObjectServer:
-    """Each service that keeps objects in turn."""
-    server: ObjectServer = request.getfixturevalue(request.param)
-    return server
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -118,7 +119,8 @@ class S3Server:
         self.port = self._service.port
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
-        self._session = get_session()  # Which reads for long, and only once, what S3 is.
+        self._lock = threading.Lock()
+        self._client: Any = None
 
     def start(self) -> None:
         """Returns once it answers and the bucket is there."""
@@ -143,8 +145,14 @@ class S3Server:
         return True
 
     def client(self) -> Any:  # noqa: ANN401
-        """A client of the test's own."""
-        return self._session.create_client(
+        """A client of the test's own; for all threads, as making one takes longer than a test."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._new_client()
+        return self._client
+
+    def _new_client(self) -> Any:  # noqa: ANN401
+        return get_session().create_client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
@@ -196,6 +204,9 @@ class S3Server:
             self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         )
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def media_type(self, key: str) -> str:
+        return str(self.client().head_object(Bucket=BUCKET, Key=key)["ContentType"])
 
     def begin(self, key: str) -> None:
         self.client().create_multipart_upload(Bucket=BUCKET, Key=key)

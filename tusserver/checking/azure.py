@@ -23,7 +23,8 @@ from tusserver.checking.bucket_trial import (
     Trial,
     skew_of,
 )
-from tusserver.store.azure_bucket import NOT_UNDERSTOOD, AzureBucket
+from tusserver.store.azure_bucket import AzureBucket
+from tusserver.store.azure_client import NOT_UNDERSTOOD
 from tusserver.store.object_keys import Keys
 from tusserver.store.object_parts import MIB
 

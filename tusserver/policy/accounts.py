@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tusserver.policy.counting import Counting
 from tusserver.policy.entries import NOBODY, agree, entry_of
-from tusserver.policy.ledger import Exceeded, LedgerLost
+from tusserver.policy.ledger import Exceeded, LedgerLost, Quota
 from tusserver.policy.ledger_thread import LedgerThread
 from tusserver.protocol.errors import StorageUnavailable, TusError, UploadNotFound
 from tusserver.protocol.refusals import QuotaExceeded, TooManyUploads
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from tusserver.lock.base import Locker
-    from tusserver.policy.ledger import Entry, Ledger, Quota
+    from tusserver.policy.ledger import Entry, Ledger
     from tusserver.protocol.decision import Append
     from tusserver.protocol.upload import Upload
 
@@ -78,7 +78,17 @@ class Accounts:
     async def reserve(self, upload: Upload) -> None:
         """Counts a new upload. Raises QuotaExceeded, TooManyUploads."""
         entry = entry_of(upload)
+        if self._quota == Quota():
+            return await self._note(entry)
         await self._within(entry.owner, self._ledger.reserve, entry, self._quota)
+
+    async def _note(self, entry: Entry) -> None:
+        """Counts it where nothing is bounded, so that nobody has to wait for the sums."""
+        try:
+            await self._call(self._ledger.reserve, entry, self._quota)
+        except LedgerLost:
+            self._counting.begin()
+            await self._call(self._ledger.put, entry)
 
     async def grow(self, upload: Upload, plan: Append) -> Append:
         """The plan for an upload whose length has not been known, perhaps with a lower limit: what

@@ -49,7 +49,7 @@ class Counting:
         """Begins to count if that is needed; nobody has to wait for it yet."""
         self._locker = locker
         if not await self._thread.call(self._ledger.is_whole):
-            self._begin()
+            self.begin()
 
     async def close(self) -> None:
         """Another server, or the next start, carries on."""
@@ -57,7 +57,8 @@ class Counting:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def _begin(self) -> asyncio.Task[None]:
+    def begin(self) -> asyncio.Task[None]:
+        """Counts, unless that is being done; nobody has to wait for it."""
         if self._task is None:
             self._task = asyncio.create_task(self._count())
             self._task.add_done_callback(self._ended)
@@ -77,7 +78,7 @@ class Counting:
         """Returns once the ledger is whole. Raises StorageUnavailable if that takes too long, or
         fails in a way that passes; StorageFailed or StorageFull if it fails in another.
         """
-        task = self._begin()
+        task = self.begin()
         await asyncio.wait({task}, timeout=_PATIENCE)
         if not task.done() or task.cancelled():
             raise StorageUnavailable(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tusserver.policy.clamd import Clamd, ClamdUnavailable, Infected, NotScanned
 from tusserver.protocol.refusals import FinishUnavailable, UploadRefused
-from tusserver.store.base import DescriptorStore, PlacingStore, Store
+from tusserver.store.base import DescriptorStore, QuarantiningStore, Store
 
 if TYPE_CHECKING:
     from tusserver.policy.clamd import Verdict
@@ -85,7 +85,7 @@ class ScanStep:
         if isinstance(verdict, Infected):
             _logger.warning("%s of %s is infected: %s", upload.upload_id, upload.owner,
                             verdict.signature)  # fmt: skip
-            if self._quarantine is not None and isinstance(self._store, PlacingStore):
+            if self._quarantine is not None and isinstance(self._store, QuarantiningStore):
                 await self._store.set_aside(upload, self._quarantine)
             raise UploadRefused("ERR_INFECTED", f"the file is infected: {verdict.signature}")
         if isinstance(verdict, NotScanned):

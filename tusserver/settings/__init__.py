@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from tusserver.settings.objects import MIN_PART
+from tusserver.settings.objects import MIN_PART, as_folder
 from tusserver.settings.policy import PolicySettings
 from tusserver.settings.values import (
     LONGEST,
@@ -85,6 +85,11 @@ class Settings(PolicySettings):
         self._check_combinations()
         if self.is_in_bucket:
             self._check_bucket()
+        elif self.destination_prefix:
+            raise SettingsError(
+                "destination-prefix is for uploads in a bucket; with a directory use "
+                "--destination-root"
+            )
 
     def _check_values(self) -> None:
         parse_lock(self.lock)
@@ -145,11 +150,26 @@ class Settings(PolicySettings):
             endpoint = getattr(self, f"{name}_endpoint")
             if endpoint and not _is_url(endpoint):
                 raise SettingsError(f"{name}-endpoint is a URL, as https://{example}")
+        self._check_prefixes()
         part, longest = self.bounds.shown
         if not MIN_PART <= (self.object_part_size or 0) <= self.bounds.part:
             raise SettingsError(f"object-part-size is at least 5MiB and at most {part}")
         if (self.max_size or 0) > self.bounds.object:
             raise SettingsError(f"max-size is at most {longest}, the largest object, or off")
+
+    def _check_prefixes(self) -> None:
+        """No name that a client asks for may become the key of an upload, or of its record."""
+        ours, theirs = self.key_prefix, as_folder(self.destination_prefix)
+        if theirs.startswith("/"):
+            raise SettingsError("destination-prefix is a prefix of keys, as jobs/")
+        if theirs and (theirs.startswith(ours) or ours.startswith(theirs)):
+            kind, _, rest = self.store.partition("://")
+            bucket = rest.partition("/")[0]
+            raise SettingsError(
+                f"destination-prefix: {theirs} and the keys of the uploads must not lie within "
+                "each other; keep the uploads under a prefix of their own, as "
+                f"{kind}://{bucket}/uploads/"
+            )
 
 
 _MAX_PORT = 65535

@@ -99,6 +99,11 @@ class ObjectSettings(ServerSettings):
         return bool(self.store)
 
     @property
+    def key_prefix(self) -> str:
+        """How the keys of all uploads begin."""
+        return as_folder(self.store.partition("://")[2].partition("/")[2])
+
+    @property
     def bounds(self) -> Bounds:
         """Those of the service that `store` names."""
         return BOUNDS[self.store.partition("://")[0]]
@@ -110,3 +115,8 @@ class ObjectSettings(ServerSettings):
             return self.max_size
         longest = self.bounds.object
         return longest if self.max_size is None else min(self.max_size, longest)
+
+
+def as_folder(prefix: str) -> str:
+    """A prefix of keys that ends with a slash, unless it is empty."""
+    return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"

@@ -166,6 +166,12 @@ class PolicySettings(ObjectSettings):
         "upload directory.",
         kind="path",
     )
+    destination_prefix: str = setting(
+        "",
+        PLACEMENT,
+        "With uploads in a bucket: copy finished ones to keys that begin so, as jobs/; without, "
+        "they stay.",
+    )
     destination_template: str = setting(
         "{owner}/{destination}/{filename}",
         PLACEMENT,

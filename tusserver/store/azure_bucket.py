@@ -16,19 +16,25 @@ import base64
 import hashlib
 import secrets
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, unquote
 
 from aiohttp import ClientError as HttpError
-from azure.core import MatchConditions
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobBlock, ContentSettings
-from azure.storage.blob.aio import BlobClient, ContainerClient, ExponentialRetry
 
-from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
+from tusserver.protocol.errors import StorageUnavailable
+from tusserver.store.azure_client import (
+    NOT_UNDERSTOOD,
+    client,
+    errors,
+    only_new,
+    only_over,
+    sentence,
+)
 from tusserver.store.base import StoreUnusable
 from tusserver.store.bucket import (
     Content,
@@ -42,8 +48,10 @@ from tusserver.store.object_record import ObjectStorage, Part
 from tusserver.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
     from datetime import datetime
+
+    from azure.storage.blob.aio import BlobClient, ContainerClient
 
     from tusserver.store.azure_options import AzureOptions
     from tusserver.store.object_buffers import Span
@@ -54,15 +62,10 @@ _COPIED = 256 * 1024
 _LISTED = 1000
 _PLACES = 10_000
 _MARK = {"tusserver": "unfinished"}
+_COPY = "tusserver_upload"
+_PENDING = 1.0
+"""Seconds between two looks whether a copy is there."""
 _BINARY = "application/octet-stream"
-_SUPERSEDED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
-_FULL = {"BlockCountExceedsLimit", "BlockListTooLong", "RequestBodyTooLarge"}
-_PASSING = {"Md5Mismatch", "OperationTimedOut", "ServerBusy", "InternalError"}
-_NOT_FOUND, _TIMEOUT, _TOO_MANY = 404, 408, 429
-_CLIENT_ERROR, _SERVER_ERROR = 400, 500
-_REFUSED = (401, 403)
-NOT_UNDERSTOOD = (ValueError, TypeError)
-"""What the library raises over an answer that is not the service's own, but a proxy's perhaps."""
 
 
 class AzureBucket:
@@ -82,12 +85,12 @@ class AzureBucket:
 
     async def start(self) -> None:
         try:
-            self._client = _client(self.options)
+            self._client = client(self.options, _READ_SIZE)
             async with asyncio.timeout(self.options.deadline):
                 await self._date(retry_total=1)
         except (AzureError, HttpError, TimeoutError, *NOT_UNDERSTOOD) as error:
             await self.close()
-            raise StoreUnusable(f"container {self._name}: {_sentence(error)}") from error
+            raise StoreUnusable(f"container {self._name}: {sentence(error)}") from error
 
     async def close(self) -> None:
         if self._client is not None:
@@ -102,7 +105,7 @@ class AzureBucket:
         return self._container.get_blob_client(key)
 
     async def _call(self, call: Awaitable[Any], deadline: float | None = None) -> Any:  # noqa: ANN401
-        with _errors():
+        with errors():
             async with asyncio.timeout(deadline or self.options.deadline):
                 return await call
 
@@ -155,7 +158,7 @@ class AzureBucket:
         is_new: bool = False,
         content_type: str = _BINARY,
     ) -> str:
-        condition = _only_over(seen) if seen else _only_new() if is_new else {}
+        condition = only_over(seen) if seen else only_new() if is_new else {}
         settings = ContentSettings(content_type=content_type)
         if len(data) > _COPIED and not isinstance(data, bytes):
             # The library would make one piece of it.
@@ -202,7 +205,7 @@ class AzureBucket:
             return
 
     async def delete_seen(self, key: str, seen: str) -> None:
-        await self._call(self._blob(key).delete_blob("include", **_only_over(seen)))
+        await self._call(self._blob(key).delete_blob("include", **only_over(seen)))
 
     async def clear(self, key: str) -> None:
         # What is only deleted may leave its blocks, and they could be committed later.
@@ -243,7 +246,7 @@ class AzureBucket:
         """
         if key in self._places:
             return
-        call = self._blob(key).upload_blob(b"", length=0, metadata=_MARK, **_only_new())
+        call = self._blob(key).upload_blob(b"", length=0, metadata=_MARK, **only_new())
         with suppress(Superseded):
             await self._call(call)
         self._places[key] = None
@@ -271,13 +274,49 @@ class AzureBucket:
         await self._commit(key, _blocks(multipart, parts), content_settings=settings)
         self._places.pop(key, None)
 
+    async def begin_copy(self, key: str, upload_id: str, content_type: str) -> str:
+        return ""
+
+    async def copy(
+        self, source: str, size: int, key: str, multipart: str, upload_id: str, *, is_new: bool
+    ) -> None:
+        # Within one account the service knows the key already, but not a signature.
+        url = self._blob(source).url
+        if self.options.sas and "?" not in url:
+            url = f"{url}?{self.options.sas.removeprefix('?')}"
+        call = self._blob(key).start_copy_from_url(
+            url,
+            metadata={_COPY: quote(upload_id)},
+            **only_new() if is_new else {},
+        )
+        await self._call(call, self.options.part_deadline)
+        await self._await_copy(key)
+
+    async def _await_copy(self, key: str) -> str | None:
+        """Waits until an object is whole, and returns its mark. Raises StorageUnavailable if it is
+        a copy that has failed; ObjectMissing.
+        """
+        while True:
+            found = await self._call(self._blob(key).get_blob_properties())
+            mark, status = (found.metadata or {}).get(_COPY), found.copy.status
+            if mark is None or status == "success":
+                return mark
+            if status != "pending":
+                await self._delete(key)
+                raise StorageUnavailable(f"the copy has {status}: {found.copy.status_description}")
+            await asyncio.sleep(_PENDING)
+
+    async def marked(self, key: str) -> str | None:
+        mark = await self._await_copy(key)
+        return None if mark is None else unquote(mark)
+
     async def abort(self, key: str, multipart: str | None) -> None:
         if multipart is not None:
             return  # Its blocks go when the object is put together or removed, or by themselves.
         try:
             found = await self._call(self._blob(key).get_blob_properties())
             if _is_mark(found.metadata):
-                etag = await self._commit(key, [], metadata=_MARK, **_only_over(found.etag))
+                etag = await self._commit(key, [], metadata=_MARK, **only_over(found.etag))
                 self._places.pop(key, None)
                 await self.delete_seen(key, etag)
         except (ObjectMissing, Superseded):
@@ -288,41 +327,6 @@ class AzureBucket:
             for item in page:
                 if _is_mark(item.metadata):
                     yield Multipart(item.name, None, item.last_modified)
-
-
-def _client(options: AzureOptions) -> ContainerClient:
-    given: dict[str, Any] = {
-        "max_single_get_size": _READ_SIZE,
-        "max_chunk_get_size": _READ_SIZE,
-        "retry_policy": ExponentialRetry(
-            initial_backoff=0, increment_base=2, retry_total=options.retries, random_jitter_range=1
-        ),
-        "connection_timeout": 5,
-        "read_timeout": 60,
-    }
-    if options.connection_string:
-        return ContainerClient.from_connection_string(
-            options.connection_string, options.container, **given
-        )
-    credential: AzureNamedKeyCredential | AzureSasCredential | None = None
-    if options.account and options.key:
-        credential = AzureNamedKeyCredential(options.account, options.key)
-    elif options.sas:
-        credential = AzureSasCredential(options.sas)
-    if credential is None or not options.url:
-        raise ValueError(
-            "there are no keys; give AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT and "
-            "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
-        )
-    return ContainerClient(options.url, options.container, credential, **given)
-
-
-def _only_over(seen: str) -> dict[str, Any]:
-    return {"etag": seen, "match_condition": MatchConditions.IfNotModified}
-
-
-def _only_new() -> dict[str, Any]:
-    return {"match_condition": MatchConditions.IfMissing}
 
 
 def _block(multipart: str, number: int) -> str:
@@ -336,50 +340,3 @@ def _blocks(multipart: str, parts: Sequence[Part]) -> list[str]:
 
 def _is_mark(metadata: dict[str, str] | None) -> bool:
     return _MARK.items() <= (metadata or {}).items()
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turns what the library raises into what a store may raise, or into what a bucket may."""
-    try:
-        yield
-    except HttpResponseError as error:
-        raise _meaning(error) from error
-    except (AzureError, HttpError, TimeoutError, OSError, *NOT_UNDERSTOOD) as error:
-        raise StorageUnavailable from error
-
-
-def _meaning(error: HttpResponseError) -> Exception:
-    code, status = _code(error), error.status_code or _SERVER_ERROR
-    if code in _SUPERSEDED:
-        return Superseded()
-    if code == "InvalidBlockList":
-        return PartsRefused(code)
-    if status == _NOT_FOUND and code != "ContainerNotFound":
-        return ObjectMissing()
-    if code in _FULL:
-        return StorageFull()
-    if code in _PASSING or status in (_TIMEOUT, _TOO_MANY):
-        return StorageUnavailable()
-    # Below: the answer broke off.
-    return StorageFailed() if _CLIENT_ERROR <= status < _SERVER_ERROR else StorageUnavailable()
-
-
-def _code(error: HttpResponseError) -> str:
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
-
-
-def _sentence(error: Exception) -> str:
-    """For a person, without the address of the service: it may have a signature in it."""
-    if isinstance(error, HttpResponseError):
-        if error.status_code == _NOT_FOUND:
-            return "there is no such container; make it first"
-        if error.status_code in _REFUSED or isinstance(error, ClientAuthenticationError):
-            return "the service refuses this key, or the clock of this machine is wrong"
-        return f"the service answers {error.status_code} {_code(error)}"
-    if isinstance(error, ValueError):
-        return str(error)
-    if isinstance(error, TypeError):
-        return "the service does not answer as Blob Storage does"
-    return "the service does not answer"

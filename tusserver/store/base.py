@@ -247,7 +247,9 @@ class PlaceRefused(Exception):
 
 @runtime_checkable
 class PlacingStore(FinishingStore, Protocol):
-    """A store that can hand a complete upload over to the folders of other programs."""
+    """A store that can hand a complete upload over to other programs: to their folders, or to keys
+    of theirs in the bucket.
+    """
 
     async def place(
         self,
@@ -259,11 +261,16 @@ class PlacingStore(FinishingStore, Protocol):
         """Moves the bytes into these folders, below the root that the store was given, under this
         name or one like it; never over what is there unless it was told to. Returns the upload with
         its `finish.place`, recorded. For the holder of the lock; after a crash it is called again.
-        `on_step` hears, in a thread, of every point that a crash could come after.
+        `on_step` hears, perhaps in a thread, of every point that a crash could come after.
 
         Raises PlaceRefused, StorageFull, StorageFailed; then the upload stays where it was.
         """
         ...
+
+
+@runtime_checkable
+class QuarantiningStore(Protocol):
+    """A store that can keep what is to be looked at by a person."""
 
     async def set_aside(self, upload: Upload, directory: str) -> None:
         """Gives the bytes a second name, their id, in this directory, which is made if it is

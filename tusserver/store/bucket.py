@@ -32,6 +32,10 @@ class Superseded(Exception):
     """A conditional write was refused: the object is not what the writer had seen."""
 
 
+class KeyRefused(Exception):
+    """The service cannot have an object there; why, in a few words."""
+
+
 class PartsRefused(Exception):
     """The service does not have these parts."""
 
@@ -171,6 +175,29 @@ class Bucket(Protocol):
         """Puts the parts together; only after that has been recorded. Raises MultipartMissing (also
         if it had been done before), PartsRefused.
         """
+        ...
+
+    # Copies for other programs.
+
+    async def begin_copy(self, key: str, upload_id: str, content_type: str) -> str:
+        """The multipart upload that `copy` needs; it is recorded before. Its object is marked with
+        the upload that it is of.
+        """
+        ...
+
+    async def copy(
+        self, source: str, size: int, key: str, multipart: str, upload_id: str, *, is_new: bool
+    ) -> None:
+        """Copies a whole object to this key inside the service; it appears at one stroke, and only
+        if there is none yet if it `is_new`.
+
+        Raises Superseded, KeyRefused, MultipartMissing (also if it had been done before), and
+        ObjectMissing if the source is gone.
+        """
+        ...
+
+    async def marked(self, key: str) -> str | None:
+        """The upload that this object is a copy of; None if it is none. Raises ObjectMissing."""
         ...
 
     async def abort(self, key: str, multipart: str | None) -> None:

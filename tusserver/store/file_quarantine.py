@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def set_aside(folder: UploadFolder, upload_id: str, directory: str) -> None:
-    """See `PlacingStore.set_aside`. Raises StorageFull, StorageFailed."""
+    """See `QuarantiningStore.set_aside`. Raises StorageFull, StorageFailed."""
     source = folder.data_path(upload_id)
     target = os.path.join(directory, escape(upload_id))
     with storage_errors():

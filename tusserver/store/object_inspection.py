@@ -59,6 +59,12 @@ class _Kind(Enum):
         "remove it by hand if nobody needs it",
         False,
     )
+    AT_PLACE = (
+        "multipart-at-place",
+        "a multipart upload that is not over, perhaps of another program",
+        "abort it by hand if nobody needs it",
+        False,
+    )
     UNREADABLE = ("unreadable", "the service does not let it be read", "look at its rules", False)
     DAMAGED = (
         "damaged-record",
@@ -93,6 +99,7 @@ class ObjectInspection:
             _Kind.UNSETTLED.value[0]: self._mend_unsettled,
             _Kind.NO_BYTES.value[0]: self._mend_bytes,
             _Kind.NO_RECORD.value[0]: self._mend_lonely,
+            _Kind.AT_PLACE.value[0]: self._mend_at_place,
             _Kind.UNREADABLE.value[0]: self._mend_unreadable,
             _Kind.DAMAGED.value[0]: self._mend_damaged,
         }
@@ -158,6 +165,17 @@ class ObjectInspection:
                 continue
             if _is_stray(multipart, kept, oldest):
                 yield _Kind.STRAY.finding(upload_id)
+
+    async def multiparts_at_places(self, oldest: datetime | None) -> AsyncIterator[Finding]:
+        """Those that are older than any copy takes: of a server that died before it could record
+        one, or not ours at all. They are named by their keys.
+        """
+        destination = self._ground.options.destination
+        if destination is None or oldest is None:
+            return
+        async for multipart in self._bucket.multiparts(destination.prefix):
+            if multipart.initiated_at < oldest:
+                yield _Kind.AT_PLACE.finding(multipart.key)
 
     async def _load(self, upload_id: str) -> Kept | None:
         """The record, also of an upload that is being removed; None if there is none."""
@@ -263,6 +281,12 @@ class ObjectInspection:
         except ObjectMissing:
             return False
         raise StorageFailed("it may be of another program; remove it by hand if nobody needs it")
+
+    async def _mend_at_place(self, key: str) -> bool:
+        async for multipart in self._bucket.multiparts(key):
+            if multipart.key == key:
+                raise StorageFailed("it may be of another program; abort it by hand")
+        return False
 
     async def _mend_unreadable(self, upload_id: str) -> bool:
         await self._ground.records.load(upload_id)  # Tells why.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tusserver.store.object_parts import MIB, PartRules
+
+if TYPE_CHECKING:
+    from tusserver.store.object_places import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class ObjectOptions:
     `spool_dir` (None: where the system has them). At most `sending` parts of one body are on their
     way. Bytes of a slow client are stored every `flush` seconds. `keep_first` first bytes of an
     unfinished upload can be read. Bytes that seem to be ours and have no record at all are left
-    alone for `grace` seconds.
+    alone for `grace` seconds. Finished uploads go to `destination`; None: they stay.
     """
 
     prefix: str = ""
@@ -27,3 +31,4 @@ class ObjectOptions:
     flush: float = 10.0
     keep_first: int = 0
     grace: float = 86400.0
+    destination: Destination | None = None

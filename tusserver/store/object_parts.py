@@ -89,6 +89,14 @@ class Slice(NamedTuple):
         return self.end - self.start
 
 
+def plan_copy(size: int) -> Iterator[tuple[int, int]]:
+    """The bytes [start, end) of each part of a copy of a whole object of `size` bytes, of at most
+    MAX_OBJECT; all but the last have the same size.
+    """
+    step = max(_COPY, _divided(size, MAX_PARTS))
+    return ((start, min(start + step, size)) for start in range(0, size, step))
+
+
 def plan_join(sizes: Sequence[int], rules: PartRules) -> list[tuple[Slice, ...]]:
     """The parts that sources of these sizes are joined in, each made of the slices that follow one
     another in it: one slice can be copied inside the service, several have to be read and sent.

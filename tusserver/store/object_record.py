@@ -47,6 +47,16 @@ class Tail(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class Copying(msgspec.Struct, frozen=True, array_like=True):
+    """A copy of the object that is on its way to its place: its key, the multipart upload that it
+    needs, and the place as clients are told.
+    """
+
+    key: str
+    multipart: str
+    path: str
+
+
 class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far the upload has got.
 
@@ -56,7 +66,7 @@ class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     being put together; `is_assembled`: the object is there. `is_removed`: nothing of the upload
     counts any more, and all of it is being removed. `first` are the first bytes, where somebody
     wants to see them before the object can be read. `has_notes`: partials may have notes that this
-    one waits for them.
+    one waits for them. `copying` is the last attempt to bring the object to its place.
     """
 
     offset: int = 0
@@ -71,6 +81,7 @@ class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     is_removed: bool = False
     first: bytes = b""
     has_notes: bool = False
+    copying: Copying | None = None
 
     @property
     def in_parts(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
+    from tusserver.protocol.finish import Finish
     from tusserver.store.object_assembly import ObjectGround
     from tusserver.store.object_record import Kept, ObjectState
 
@@ -36,7 +37,22 @@ async def finish_removal(ground: ObjectGround, kept: Kept) -> None:
     await ground.records.remove(upload_id)
 
 
+async def record_outcome(ground: ObjectGround, kept: Kept, finish: Finish) -> Kept:
+    """See `FinishingStore.record_finish`."""
+    state = kept.state
+    if finish.has_left:
+        state = replace(state, parts=(), tails=(), multipart="", is_whole=False, copying=None)
+    changed = await ground.records.replace(kept, state, finish=finish)
+    if finish.has_left:
+        left = replace(kept.state, copying=None) if finish.place else kept.state
+        await remove_bytes(ground, kept.record.upload_id, left)
+    return changed
+
+
 async def remove_bytes(ground: ObjectGround, upload_id: str, state: ObjectState) -> None:
-    """Removes the bytes of an upload, wherever they lie."""
+    """Removes the bytes of an upload, wherever they lie, but what has appeared at its place."""
+    copying = state.copying
+    if copying is not None:
+        await ground.bucket.abort(copying.key, copying.multipart)
     await ground.bucket.clear(ground.keys.data(upload_id))
     await ground.bucket.delete(*(ground.keys.tail(upload_id, tail.token) for tail in state.tails))

@@ -50,6 +50,8 @@ class ObjectSurvey:
                     yield finding
         async for finding in self.inspection.stray_multiparts(oldest):
             yield finding
+        async for finding in self.inspection.multiparts_at_places(oldest):
+            yield finding
 
     async def steps(
         self, wants: Callable[[Upload], bool], known: Known | None

@@ -12,8 +12,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from tusserver.protocol.decision import Outcome, Trailer
 from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
@@ -22,9 +20,10 @@ from tusserver.store.bucket import ObjectMissing, PartsRefused
 from tusserver.store.object_assembly import ObjectGround, assembled
 from tusserver.store.object_joining import ObjectJoiner
 from tusserver.store.object_keys import Keys
+from tusserver.store.object_places import ObjectPlaces
 from tusserver.store.object_record import Kept, as_object_upload, new_object_record
 from tusserver.store.object_records import ObjectRecords
-from tusserver.store.object_removal import remove, remove_bytes
+from tusserver.store.object_removal import record_outcome, remove
 from tusserver.store.object_session import ObjectSession
 from tusserver.store.object_survey import ObjectSurvey
 
@@ -52,6 +51,8 @@ class ObjectStore:
         self._ground = ObjectGround(options, self.bucket, self._keys, self._records)
         self._joiner = ObjectJoiner(self._ground)
         self._survey = ObjectSurvey(self._ground)
+        destination = options.destination
+        self._places = None if destination is None else ObjectPlaces(self._ground, destination)
 
     async def connect(self) -> None:
         await self.bucket.start()
@@ -134,10 +135,19 @@ class ObjectStore:
             yield self._first(await self._records.load(upload.upload_id), start, end)
             return
         try:
-            async for buffer in self.bucket.read(self._keys.data(upload.upload_id), start, end):
+            async for buffer in self.bucket.read(await self._key_of(kept), start, end):
                 yield buffer
         except ObjectMissing:
             raise UploadNotFound from None
+
+    async def _key_of(self, kept: Kept) -> str:
+        """Where the object is."""
+        finish = kept.record.tusserver.finish
+        if finish is None or not finish.place:
+            return self._keys.data(kept.record.upload_id)
+        if self._places is None:
+            raise UploadNotFound
+        return await self._places.key_of(kept, finish)
 
     def _first(self, kept: Kept, start: int, end: int) -> bytes:
         """The first bytes of an upload that is not finished, which can be had as far as they are
@@ -149,13 +159,19 @@ class ObjectStore:
 
     async def record_finish(self, upload: Upload, finish: Finish) -> Upload:
         kept = await self._records.load(upload.upload_id)
-        state = kept.state
-        if finish.has_left:
-            state = replace(state, parts=(), tails=(), multipart="", is_whole=False)
-        changed = await self._records.replace(kept, state, finish=finish)
-        if finish.has_left:
-            await remove_bytes(self._ground, upload.upload_id, kept.state)
+        changed = await record_outcome(self._ground, kept, finish)
         return as_object_upload(upload.upload_id, changed)
+
+    async def place(
+        self,
+        upload: Upload,
+        folders: Sequence[str],
+        name: str,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> Upload:
+        assert self._places is not None
+        placed = await self._places.place(upload, folders, name, on_step)
+        return as_object_upload(upload.upload_id, placed)
 
     def ids(self) -> AsyncIterator[str]:
         return self._ids()

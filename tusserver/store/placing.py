@@ -23,13 +23,12 @@ import os
 import stat
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from enum import Enum
 from hashlib import sha256
-from itertools import count
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.finish import Intent
 from tusserver.store import filesystem
+from tusserver.store.collisions import OnCollision, candidates
 from tusserver.store.copying import (
     COMPARED,
     COPIED,
@@ -52,7 +51,7 @@ from tusserver.store.folders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = [
@@ -96,14 +95,6 @@ _MAX_NAME = 255
 _PERMISSIONS = 0o777
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 _NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-
-
-class OnCollision(Enum):
-    """What happens if somebody else's file has the name already."""
-
-    NUMBER = "number"
-    REFUSE = "refuse"
-    REPLACE = "replace"
 
 
 class NameTaken(Exception):
@@ -316,7 +307,8 @@ class _Job:
 
     def _appear(self, origin: _Origin, folders: tuple[str, ...], folder: int) -> str:
         replaces = self.placer.on_collision is OnCollision.REPLACE
-        for name in self._candidates():
+        placer = self.placer
+        for name in candidates(self.name, placer.on_collision, placer.numbered):
             if not replaces and look(name, folder):
                 continue
             self.note(Intent("/".join((*folders, name)), origin.device, origin.inode))
@@ -324,11 +316,6 @@ class _Job:
             if (self._replace if replaces else self._link)(origin, name, folder):
                 return name
         raise NameTaken(_taken(folders, self.name))
-
-    def _candidates(self) -> Iterator[str]:
-        yield self.name
-        if self.placer.on_collision is OnCollision.NUMBER:
-            yield from (self.placer.numbered(self.name, number) for number in count(1))
 
     # Each of these gives the name at one stroke, or returns False if it must stay somebody else's.
 

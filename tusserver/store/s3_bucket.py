@@ -6,55 +6,34 @@ import asyncio
 import base64
 import hashlib
 import zlib
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
 from aiohttp import ClientError as HttpError
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoCredentialsError,
-)
-from botocore.loaders import create_loader
+from botocore.exceptions import BotoCoreError, ClientError
 
-from tusserver.protocol.errors import StorageFailed, StorageFull, StorageUnavailable
+from tusserver.protocol.errors import StorageFailed, StorageUnavailable
 from tusserver.store.base import StoreUnusable
-from tusserver.store.bucket import (
-    Content,
-    Listed,
-    Multipart,
-    MultipartMissing,
-    ObjectMissing,
-    PartsRefused,
-    Superseded,
-)
+from tusserver.store.bucket import Content, Listed, Multipart, MultipartMissing, ObjectMissing
+from tusserver.store.object_parts import plan_copy
 from tusserver.store.object_record import ObjectStorage, Part
+from tusserver.store.s3_client import config, errors, sentence, session
 from tusserver.store.s3_options import PartChecksum
 from tusserver.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from datetime import datetime
 
     from tusserver.store.object_buffers import Span
     from tusserver.store.s3_options import S3Options
 
+_AT_ONCE = 4
+_MARK = "tusserver-upload"
 _READ_SIZE = 512 * 1024
 _LISTED = 1000
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
-_PASSING = {
-    "SlowDown",
-    "RequestTimeout",
-    "OperationAborted",
-    "XAmzContentSHA256Mismatch",
-    "BadDigest",
-}
-_SERVER_ERROR = 500
 
 
 class S3Bucket:
@@ -74,38 +53,38 @@ class S3Bucket:
     async def start(self) -> None:
         options = self.options
         try:
-            client = _session().create_client(
+            client = session().create_client(
                 "s3",
                 endpoint_url=options.endpoint,
                 region_name=options.region,
                 aws_access_key_id=options.access_key,
                 aws_secret_access_key=options.secret_key,
-                config=_config(options),
+                config=config(options),
             )
             self._client = await self._exit.enter_async_context(client)
             async with asyncio.timeout(options.deadline):
                 await self._client.head_bucket(Bucket=self._name)
         except (BotoCoreError, HttpError, ClientError, ValueError, TimeoutError) as error:
             await self.close()
-            raise StoreUnusable(f"bucket {self._name}: {_sentence(error)}") from error
+            raise StoreUnusable(f"bucket {self._name}: {sentence(error)}") from error
 
     async def close(self) -> None:
         await self._exit.aclose()
 
     async def _call(self, name: str, deadline: float | None = None, **given: Any) -> Any:  # noqa: ANN401
-        with _errors():
+        with errors():
             async with asyncio.timeout(deadline or self.options.deadline):
                 return await getattr(self._client, name)(Bucket=self._name, **given)
 
     async def get(self, key: str) -> Content:
-        with _errors():
+        with errors():
             async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key)
                 async with answer["Body"] as body:
                     return Content(await body.read(), answer["ETag"])
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        with _errors():
+        with errors():
             wanted = f"bytes={start}-{end - 1}"
             async with asyncio.timeout(self.options.deadline):
                 answer = await self._client.get_object(Bucket=self._name, Key=key, Range=wanted)
@@ -233,6 +212,11 @@ class S3Bucket:
     async def complete(
         self, key: str, multipart: str, parts: Sequence[Part], content_type: str
     ) -> None:
+        await self._complete(key, multipart, parts)
+
+    async def _complete(
+        self, key: str, multipart: str, parts: Sequence[Part], **conditions: str
+    ) -> None:
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
             | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
@@ -244,7 +228,37 @@ class S3Bucket:
             Key=key,
             UploadId=multipart,
             MultipartUpload={"Parts": named},
+            **conditions,
         )
+
+    async def begin_copy(self, key: str, upload_id: str, content_type: str) -> str:
+        answer = await self._call(
+            "create_multipart_upload",
+            Key=key,
+            ContentType=content_type,
+            Metadata={_MARK: quote(upload_id)},
+        )
+        return str(answer["UploadId"])
+
+    async def copy(
+        self, source: str, size: int, key: str, multipart: str, upload_id: str, *, is_new: bool
+    ) -> None:
+        # Copies of whole objects know no conditions on most services; multipart uploads do.
+        if size:
+            copies = (
+                self.copy_part(key, multipart, number, source, start, end)
+                for number, (start, end) in enumerate(plan_copy(size), 1)
+            )
+            parts = await together(copies, at_once=_AT_ONCE)
+        else:
+            parts = [await self.put_part(key, multipart, 1, b"", is_joined=True)]
+        conditions = {"IfNoneMatch": "*"} if is_new and self.options.is_conditional else {}
+        await self._complete(key, multipart, parts, **conditions)
+
+    async def marked(self, key: str) -> str | None:
+        answer = await self._call("head_object", Key=key)
+        mark = answer["Metadata"].get(_MARK)
+        return None if mark is None else unquote(mark)
 
     async def abort(self, key: str, multipart: str | None) -> None:
         assert multipart is not None
@@ -282,38 +296,6 @@ class S3Bucket:
                 raise StorageFailed("the service does not tell how its listing goes on")
 
 
-def _session() -> AioSession:
-    session = get_session()
-    loader = _loader(session.get_config_variable("data_path"))
-    session.register_component("data_loader", loader)
-    return session
-
-
-@cache
-def _loader(data_path: str | None) -> Any:  # noqa: ANN401 - it has no types
-    """What the library knows of S3. Reading it takes a fifth of a second of processor time, for
-    each client if it is not shared.
-    """
-    return create_loader(data_path)
-
-
-def _config(options: S3Options) -> AioConfig:
-    return AioConfig(
-        signature_version="s3v4",
-        s3={
-            "addressing_style": "path" if options.path_style else "virtual",
-            # Each body has a checksum; hashing it once more would double the cost.
-            "payload_signing_enabled": False,
-        },
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": options.attempts},
-        max_pool_connections=options.connections,
-        connect_timeout=5,
-        read_timeout=60,
-    )
-
-
 def _running(kind: PartChecksum) -> tuple[Callable[[Any], None], Callable[[], bytes]]:
     """A digest of this kind: how to feed it, and what it comes to."""
     if kind is PartChecksum.MD5:
@@ -326,46 +308,3 @@ def _running(kind: PartChecksum) -> tuple[Callable[[Any], None], Callable[[], by
         value = zlib.crc32(data, value)
 
     return update, lambda: value.to_bytes(4, "big")
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turns what the library raises into what a store may raise, or into one of the above."""
-    try:
-        yield
-    except ClientError as error:
-        raise _meaning(error) from error
-    except (BotoCoreError, HTTPClientError, HttpError, TimeoutError, OSError) as error:
-        raise StorageUnavailable from error
-
-
-def _meaning(error: ClientError) -> Exception:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in ("NoSuchUpload",):
-        return MultipartMissing()
-    if code in ("NoSuchKey", "404", "NotFound", "KeyTooLongError"):
-        return ObjectMissing()
-    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
-        return Superseded()
-    if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
-        return PartsRefused(str(error))
-    if code in _FULL or status == StorageFull.status:
-        return StorageFull()
-    if code in _PASSING or status >= _SERVER_ERROR:
-        return StorageUnavailable()
-    return StorageFailed()
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in ("404", "NoSuchBucket"):
-            return "there is no such bucket; make it first"
-        if code in ("403", "AccessDenied"):
-            return "the service refuses these keys, or the clock of this machine is wrong"
-    if isinstance(error, NoCredentialsError):
-        return "there are no keys; give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if isinstance(error, TimeoutError):
-        return "the service does not answer"
-    return str(error)
