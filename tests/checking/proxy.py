@@ -99,6 +99,8 @@ class Azure:
 
     def call_of(self, request: Request) -> str:
         kind = request.query.get("comp", ["blob"])[0]
+        if "x-ms-copy-source" in request.headers:
+            return "Copy Blob"
         return {
             ("GET", "list"): "List Blobs", ("GET", "blocklist"): "Get Block List",
             ("PUT", "blocklist"): "Put Block List", ("PUT", "block"): "Put Block",
@@ -107,7 +109,13 @@ class Azure:
         }[request.method, kind]  # fmt: skip
 
     def signed(self, request: Request, url: str) -> dict[str, str]:
-        return {k: v for k, v in request.headers.items() if k not in _OF_A_HOP}
+        headers = {k: v for k, v in request.headers.items() if k not in _OF_A_HOP}
+        source = headers.get("x-ms-copy-source")
+        if source is not None:
+            # The service has to take it for an object of its own.
+            there = urlsplit(url).netloc
+            headers["x-ms-copy-source"] = urlsplit(source)._replace(netloc=there).geturl()
+        return headers
 
 
 def azure_error(status: int, code: str) -> Response:

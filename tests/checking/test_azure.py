@@ -39,9 +39,12 @@ from tests.store.bucket import Prefix
 from tusserver.checking.azure import container_section
 from tusserver.checking.base import Result, State
 from tusserver.lock.memory import MemoryLocker
+from tusserver.policy.naming import numbered
 from tusserver.store.azure_options import AzureOptions, azure_rules
+from tusserver.store.collisions import OnCollision
 from tusserver.store.object_options import ObjectOptions
 from tusserver.store.object_parts import MIB
+from tusserver.store.object_places import Destination
 from tusserver.sweeper import Sweeper
 from tusserver.uploads import Uploads
 
@@ -75,7 +78,9 @@ def options(prefix: Prefix, **changes: Any) -> AzureOptions:
 
 
 async def checked(prefix: Prefix, *only: str, **changes: Any) -> dict[str, Result]:
-    section = container_section(options(prefix, **changes), ObjectOptions(prefix.prefix, RULES))
+    destination = Destination(f"jobs-{prefix.prefix}", OnCollision.NUMBER, numbered)
+    place = ObjectOptions(prefix.prefix, RULES, destination=destination)
+    section = container_section(options(prefix, **changes), place)
     return await tried(section, *only)
 
 
@@ -102,7 +107,9 @@ async def test_a_good_service_has_everything_and_nothing_is_touched_but_what_was
     for request in proxy.seen:
         key = request.target.partition("?")[0].removeprefix(f"/{ACCOUNT}/{CONTAINER}")[1:]
         assert key == "" or re.fullmatch(
-            rf"{prefix.prefix}[0-9a-f]{{32}}(\.info|\.part-[0-9a-f]{{16}})?", key
+            rf"{prefix.prefix}[0-9a-f]{{32}}(\.info|\.part-[0-9a-f]{{16}})?"
+            rf"|jobs-{prefix.prefix}\.tusserver-check-[0-9a-f]{{16}}",
+            key,
         )
         assert not key.startswith(upload_id)
     assert sum(len(request.body) for request in proxy.seen) < 4 * MIB
@@ -197,6 +204,17 @@ def other_range(request: Request, way: Way) -> Response:
     return way(request)
 
 
+def copies_another(request: Request, way: Way) -> Response:
+    """Tells that something has been copied, and has put something else there."""
+    if request.call != "Copy Blob":
+        return way(request)
+    kept = {k: v for k, v in request.headers.items() if not k.startswith("x-ms-copy-")}
+    kept["x-ms-blob-type"] = "BlockBlob"
+    answer = way(Request("PUT", request.target, kept, b"another"))
+    answer.status = 202
+    return answer
+
+
 def keeps_what_it_refuses(request: Request, way: Way) -> Response:
     told = request.headers.get("content-md5")
     answer = way(request)
@@ -209,6 +227,7 @@ def keeps_what_it_refuses(request: Request, way: Way) -> Response:
 
 NEW, SEEN, RACE = "write only what is new", "replace only what was seen", "only one replaces it"
 REACH = "reach the bucket"
+PLACE, OVER = "place a finished upload", "place nothing over another"
 WRITE, READ, CHECKSUM = "write an object", "read an object", "verify a checksum"
 SEND, FIND, JOIN = "send a part", "find multipart uploads", "put the parts together"
 LIST, KEEP = "list the blocks that wait", "keep the blocks that wait"
@@ -271,6 +290,9 @@ MISSING: dict[str, tuple[Fault, str, str]] = {
     "lost-blocks": (taking_blocks_away, KEEP, "gone after a write that was refused"),
     "late-write": (only_other_writes, KEEP, "accepted over blocks that wait"),
     "metadata": (dropping("x-ms-meta-tusserver"), KEEP, "without its metadata"),
+    "copied-mark": (dropping("x-ms-meta-tusserver_upload"), PLACE, "mark"),
+    "copied-over": (dropping("if-none-match", of="Copy Blob"), OVER, "over the first one"),
+    "copied": (copies_another, PLACE, "the copy has"),
     "again": (RefusesAgain(), AGAIN, "refused once it has been done"),
     "kept-by-abort": (keeps_blocks(conditional=True), END, "completed all the same"),
     "kept-by-clear": (keeps_blocks(conditional=False), END, "completed all the same"),

@@ -9,6 +9,7 @@ import base64
 import re
 import secrets
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,8 +41,11 @@ from tests.store.s3_server import BUCKET, S3Server
 from tusserver.checking.base import Result, State
 from tusserver.checking.s3 import bucket_section
 from tusserver.lock.memory import MemoryLocker
+from tusserver.policy.naming import numbered
+from tusserver.store.collisions import OnCollision
 from tusserver.store.object_options import ObjectOptions
-from tusserver.store.object_parts import MIN_PART, PartRules
+from tusserver.store.object_parts import PartRules
+from tusserver.store.object_places import Destination
 from tusserver.store.s3_options import PartChecksum, S3Options
 from tusserver.sweeper import Sweeper
 from tusserver.uploads import Uploads
@@ -80,10 +84,12 @@ async def checked_through(
     *only: str,
     joins: bool = True,
     rules: PartRules = ASCENDING,
+    on_collision: OnCollision = OnCollision.NUMBER,
     **changes: Any,
 ) -> dict[str, Result]:
     proxy.fault = fault
-    place = ObjectOptions(prefix.prefix, rules)
+    destination = Destination(f"jobs-{prefix.prefix}", on_collision, numbered)
+    place = ObjectOptions(prefix.prefix, rules, destination=destination)
     section = bucket_section(options(prefix, proxy, **changes), place, joins=joins)
     return await tried(section, *only)
 
@@ -102,6 +108,15 @@ async def test_a_good_service_has_everything_with_other_checksums(
     prefix.assert_only()
 
 
+async def test_what_may_be_replaced_needs_no_condition(proxy: Proxy, prefix: Prefix) -> None:
+    fault = dropping("if-none-match", of="CompleteMultipartUpload")
+    found = await checked_through(proxy, prefix, fault, PLACE, on_collision=OnCollision.REPLACE)
+    assert states(found, State.OK) == {}
+    assert OVER not in found
+    assert server_of(prefix).keys(f"jobs-{prefix.prefix}") == []
+    assert server_of(prefix).multiparts(f"jobs-{prefix.prefix}") == []
+
+
 async def test_a_good_service_has_everything_and_nothing_is_touched_but_what_was_made(
     proxy: Proxy, prefix: Prefix
 ) -> None:
@@ -118,7 +133,9 @@ async def test_a_good_service_has_everything_and_nothing_is_touched_but_what_was
     for request in proxy.seen:
         key = request.target.partition("?")[0].removeprefix(f"/{BUCKET}").removeprefix("/")
         assert key == "" or re.fullmatch(
-            rf"{prefix.prefix}[0-9a-f]{{32}}(\.info|\.part-[0-9a-f]{{16}})?", key
+            rf"{prefix.prefix}[0-9a-f]{{32}}(\.info|\.part-[0-9a-f]{{16}})?"
+            rf"|jobs-{prefix.prefix}\.tusserver-check-[0-9a-f]{{16}}",
+            key,
         )
         assert not any(key.startswith(each) for each in keys)
     assert sum(len(request.body) for request in proxy.seen) < 16 * 2**20
@@ -140,20 +157,26 @@ def other_bytes(request: Request, way: Way) -> Response:
     return way(request)
 
 
+def other_copies(request: Request, way: Way) -> Response:
+    """Not the whole of the object."""
+    if request.call == "UploadPartCopy":
+        request.headers["x-amz-copy-source-range"] = "bytes=0-9"
+    return way(request)
+
+
 class EqualParts:
     """As R2: parts of different sizes are not put together."""
 
     def __init__(self) -> None:
-        self._unequal = set[str]()
+        self._sizes = defaultdict[str, set[int]](set)
 
     def __call__(self, request: Request, way: Way) -> Response:
         if request.call == "UploadPartCopy":
             copied = request.headers["x-amz-copy-source-range"].removeprefix("bytes=")
             start, _, end = copied.partition("-")
-            if int(end) - int(start) + 1 != MIN_PART:
-                self._unequal.add(request.query["uploadId"][0])
+            self._sizes[request.query["uploadId"][0]].add(int(end) - int(start))
         is_over = request.call == "CompleteMultipartUpload"
-        if is_over and request.query["uploadId"][0] in self._unequal:
+        if is_over and len(self._sizes[request.query["uploadId"][0]]) > 1:
             return error(400, "InvalidPart")
         return way(request)
 
@@ -213,6 +236,7 @@ class HidesWhatWasEnded:
 
 NEW, SEEN, RACE = "write only what is new", "replace only what was seen", "only one replaces it"
 CLOCK = "clocks agree"
+PLACE, OVER = "place a finished upload", "place nothing over another"
 JOIN, COPY, END = "put the parts together", "copy a range into a part", "end a multipart upload"
 MISSING: dict[str, tuple[Fault, str, str]] = {
     "if-none-match": (dropping("if-none-match"), NEW, "If-None-Match: * was accepted"),
@@ -261,6 +285,9 @@ MISSING: dict[str, tuple[Fault, str, str]] = {
         "size of an object",
         "7 bytes are told instead of 1000",
     ),
+    "place": (other_copies, PLACE, "other bytes than the upload"),
+    "mark": (dropping("x-amz-meta-tusserver-upload", of="CreateMultipartUpload"), PLACE, "mark"),
+    "over": (dropping("if-none-match", of="CompleteMultipartUpload"), OVER, "over the first one"),
     "content": (
         answering("GetObject", Response(200, {"etag": '"a"'}, b"old")),
         "read an object",

@@ -242,14 +242,17 @@ def test_concatenation_that_is_off_needs_no_copies(options: Options, proxy: Prox
 def test_a_container_is_tried_as_a_bucket_is(
     options: Options, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = check(*options)
+    result = check(*options, f"--destination-prefix=jobs-{prefix.prefix}")
     assert result.return_value == 0, result.stdout
     assert {state for state, _ in lines(result).values()} == {"ok"}
+    assert f"jobs-{prefix.prefix}.tusserver-check-" in lines(result)["place a finished upload"][1]
+    assert prefix.server.keys(f"jobs-{prefix.prefix}") == []
     assert f"Container azure://{CONTAINER}/{prefix.prefix} at http://127" in result.stdout
     assert "sig=" not in result.stdout
     prefix.assert_only()
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", signature("rcwl"))
     result = check(*options)
+    assert "place a finished upload" not in lines(result)
     state, told = lines(result)["remove an object"]
     assert (result.return_value, state) == (1, "missing")
     assert "give this key the right delete on uploads/" in told

@@ -14,6 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from tusserver.checking.azure_blocks import BlockChecks
 from tusserver.checking.base import Lacking, Section
 from tusserver.checking.bucket_objects import ObjectChecks
+from tusserver.checking.bucket_places import place_checks
 from tusserver.checking.bucket_trial import (
     DEADLINE,
     FAILURES,
@@ -23,6 +24,7 @@ from tusserver.checking.bucket_trial import (
     Trial,
     skew_of,
 )
+from tusserver.protocol.errors import TusError
 from tusserver.store.azure_bucket import AzureBucket
 from tusserver.store.azure_client import NOT_UNDERSTOOD
 from tusserver.store.object_keys import Keys
@@ -72,7 +74,11 @@ def container_section(options: AzureOptions, place: ObjectOptions) -> Section:
     )
     service, keys = _service(options, place.prefix), Keys(place.prefix)
     trial = Trial(service, place.rules, AzureBucket(options), Liar(options), keys)
-    checks = (*ObjectChecks(trial).checks(), *BlockChecks(trial).checks())
+    checks = (
+        *ObjectChecks(trial).checks(),
+        *BlockChecks(trial).checks(),
+        *place_checks(trial, place.destination),
+    )
     where = f"azure://{options.container}/{place.prefix} at {_address(options)}"
     return Section(f"Container {where}", checks, FAILURES, service.explain, trial.close)
 
@@ -120,6 +126,8 @@ def _explain(error: Exception, options: AzureOptions, prefix: str) -> Lacking:
     answer = _refusal(error)
     if answer is None:
         cause = error.__cause__ or error
+        if isinstance(cause, TusError):
+            return Lacking(cause.message, _OTHER)  # The store's own verdict over an answer.
         if isinstance(cause, NOT_UNDERSTOOD):
             return Lacking("the service does not answer as Blob Storage does", _PROXY)
         reason = f"no answer within {options.deadline:g} s"
@@ -157,6 +165,8 @@ def _status_of(error: BaseException) -> int | None:
 
 def _call_of(answer: HttpResponseError) -> tuple[str, str]:
     request = cast("Any", answer.response).request
+    if "x-ms-copy-source" in request.headers:
+        return "Copy Blob", "read, create and write"
     kind = parse_qs(urlsplit(request.url).query).get("comp", [""])[0]
     return _CALLS.get((request.method, kind), (request.method, "read"))
 

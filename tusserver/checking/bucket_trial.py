@@ -89,6 +89,7 @@ class Trial:
     joined_id: str = field(default_factory=lambda: secrets.token_hex(16))
     objects: list[str] = field(default_factory=list)
     multiparts: list[str] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
     is_connected: bool = False
 
     def new_key(self) -> str:
@@ -109,6 +110,11 @@ class Trial:
         )
         self.multiparts.append(multipart)
         return multipart
+
+    def began_copy(self, key: str, multipart: str) -> None:
+        """An object that is to be a copy, which is ended and removed in the end."""
+        self.copies.append((key, multipart))
+        self.objects.append(key)
 
     @asynccontextmanager
     async def covered(self) -> AsyncIterator[None]:
@@ -164,6 +170,9 @@ class Trial:
         for multipart in multiparts:
             if not await _is_done(self.bucket.abort(key, multipart)):
                 left.append(f"{_named(multipart)} at {key}")
+        for copied, multipart in self.copies:
+            if not await _is_done(self.bucket.abort(copied, multipart)):
+                left.append(f"{_named(multipart)} at {copied}")
         if self.multiparts and self.bucket.keeps_parts is not None:
             # Here parts do not end with what they belong to.
             with suppress(*FAILURES):

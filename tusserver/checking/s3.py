@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from tusserver.checking.base import Lacking, Section
 from tusserver.checking.bucket_objects import ObjectChecks
+from tusserver.checking.bucket_places import place_checks
 from tusserver.checking.bucket_trial import (
     DEADLINE,
     FAILURES,
@@ -80,7 +81,11 @@ def bucket_section(options: S3Options, place: ObjectOptions, *, joins: bool) -> 
     service, keys = _service(options, place.prefix), Keys(place.prefix)
     trial = Trial(service, place.rules, S3Bucket(options), Liar(options), keys)
     where = f"s3://{options.bucket}/{place.prefix} at {options.endpoint or 'AWS'}"
-    checks = (*ObjectChecks(trial).checks(), *S3MultipartChecks(trial, joins=joins).checks())
+    checks = (
+        *ObjectChecks(trial).checks(),
+        *S3MultipartChecks(trial, joins=joins).checks(),
+        *place_checks(trial, place.destination),
+    )
     return Section(f"Bucket {where}", checks, FAILURES, service.explain, trial.close)
 
 
