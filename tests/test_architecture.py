@@ -38,6 +38,7 @@ LAYERS = {
     "tusserver.sections": 3,
     "tusserver.uploads": 3,
     "tusserver.rounds": 3,
+    "tusserver.duty": 3,
     "tusserver.sweeper": 3,
     "tusserver.status": 3,
     "tusserver.asgi": 4,

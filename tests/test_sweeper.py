@@ -188,6 +188,84 @@ async def test_only_one_sweeps_at_a_time(server: Server) -> None:
     assert not (await server.sweeper.sweep()).is_skipped
 
 
+class Processes:
+    """Several of them on the same uploads. `passes` has who has swept, in this order."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.locker = MemoryLocker()
+        self.passes: list[str] = []
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self._root = root
+        self._monkeypatch = monkeypatch
+
+    async def start(self, name: str, interval: float, *, has_steps: bool = False) -> None:
+        store = FileStore(self._root)
+        uploads = Uploads(store, self.locker, UploadsOptions(expires_after=HOUR))
+        await uploads.start()
+        sweeper = Sweeper(uploads)
+        gently = sweeper._sweep_gently
+
+        async def sweep_gently() -> None:
+            await gently()
+            self.passes.append(name)
+
+        self._monkeypatch.setattr(sweeper, "_sweep_gently", sweep_gently)
+        self._monkeypatch.setattr(type(uploads.finisher), "has_steps", has_steps)
+        self.running[name] = asyncio.create_task(sweeper.run(interval))
+
+    async def end(self, name: str) -> None:
+        self.running[name].cancel()
+        await asyncio.wait({self.running.pop(name)})
+
+    async def await_passes(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.passes) < count:
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Processes]:
+    monkeypatch.setattr("tusserver.duty._PLEA", 0.01)
+    monkeypatch.setattr("tusserver.duty._GATHER", 0.01)
+    made = Processes(tmp_path / "uploads", monkeypatch)
+    yield made
+    for name in list(made.running):
+        await made.end(name)
+
+
+async def test_of_several_processes_one_sweeps_until_it_ends(processes: Processes) -> None:
+    await processes.start("first", 0.01)
+    await processes.await_passes(1)
+    await processes.start("second", 0.01)
+    await processes.start("third", 0.01)
+    await processes.await_passes(20)
+    assert set(processes.passes) == {"first"}
+    await processes.end("first")
+    processes.passes.clear()
+    await processes.await_passes(20)
+    assert len(set(processes.passes)) == 1
+    assert processes.passes[0] in ("second", "third")
+
+
+async def test_one_that_is_new_asks_for_a_pass(processes: Processes) -> None:
+    """It may be that something has crashed in its place."""
+    await processes.start("first", 3600, has_steps=True)
+    await processes.await_passes(1)
+    for count, name in enumerate(("second", "third"), 2):
+        await processes.start(name, 3600, has_steps=True)
+        await processes.await_passes(count)
+    assert len(processes.passes) == 3
+
+
+async def test_one_that_has_the_duty_keeps_nobody_from_sweeping_by_hand(
+    processes: Processes, server: Server
+) -> None:
+    await processes.start("first", 3600, has_steps=True)
+    await processes.await_passes(1)
+    uploads = Uploads(server.store, processes.locker, UploadsOptions())
+    assert not (await Sweeper(uploads).sweep()).is_skipped
+
+
 async def test_a_pending_final_is_as_young_as_its_youngest_partial(server: Server) -> None:
     final = Final(("p" * 32, "q" * 32), "final;p q")
     await server.upload("p", b"one", 3, concat=Partial())

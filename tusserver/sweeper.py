@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tusserver.duty import Duty
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.rounds import Pace, Rounds
 from tusserver.store.base import Finding, InspectingStore, Known, Surveyed, SurveyingStore
@@ -32,8 +33,8 @@ _CLOCKS = 300.0
 """Seconds by which the clock of this host may be ahead of that of the storage."""
 _REST = 4.0
 """How many times as long as it works the sweeper of a server rests."""
-# No upload id has a blank: this lock is for the sweeper alone, so that several workers do not do
-# the same work.
+# No upload id has a blank: this lock is for the sweeper alone, so that a process and one who sweeps
+# by hand do not do the same work at once.
 _SWEEPER = "the sweeper"
 
 
@@ -178,6 +179,7 @@ class Sweeper:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self._rounds = Rounds(uploads)
+        self._duty = Duty(uploads.locker)
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -226,7 +228,7 @@ class Sweeper:
 
     async def run(self, interval: float | None) -> None:
         """Syncs idle uploads every few seconds and sweeps every `interval` seconds (None: never),
-        until it is cancelled.
+        unless another process does, until it is cancelled.
         """
         async with asyncio.TaskGroup() as tasks:
             # Side by side: a sweep may take long, and bytes must not wait for it.
@@ -245,18 +247,26 @@ class Sweeper:
 
     async def _keep_sweeping(self, interval: float) -> None:
         loop = asyncio.get_running_loop()
-        # What a crash has left of the finish of uploads is carried on at once.
-        first = 0.0 if self._uploads.finisher.has_steps else _FIRST_SWEEP
-        due = loop.time() + min(first, interval)
-        while not self._is_stopped:
-            await asyncio.sleep(due - loop.time())
-            due = loop.time() + interval
-            try:
+        # What a crash has left of the finish of uploads is carried on at once, whoever does it.
+        ask = self._uploads.finisher.has_steps
+        due = loop.time() + min(0.0 if ask else _FIRST_SWEEP, interval)
+        try:
+            while not self._is_stopped:
+                await self._duty.rest(due - loop.time())
+                due = loop.time() + interval
+                await self._sweep_on_duty(ask=ask)
+                ask = False
+        finally:
+            await self._duty.give_back()
+
+    async def _sweep_on_duty(self, *, ask: bool) -> None:
+        try:
+            if await self._duty.take(ask=ask):
                 await self._sweep_gently()
-            except TusError as error:
-                _logger.error("the sweep failed (%s); it is tried again", error.reason)
-            except Exception:
-                _logger.exception("the sweep failed; it is tried again")
+        except TusError as error:
+            _logger.error("the sweep failed (%s); it is tried again", error.reason)
+        except Exception:
+            _logger.exception("the sweep failed; it is tried again")
 
     async def _sweep_gently(self) -> None:
         totals, started = SweepTotals(), time.monotonic()
