@@ -66,7 +66,9 @@ class Multipart(NamedTuple):
 
 
 class ListedPart(NamedTuple):
-    """A part that the service has; its `crc32` is empty where the service does not tell it."""
+    """A part that the service has; with its `crc32` where the multipart upload was begun so that
+    all must have one, and the service tells it.
+    """
 
     part: Part
     modified_at: datetime

@@ -93,8 +93,7 @@ def _front(parts: Iterable[Part]) -> tuple[Part, ...]:
 def _with_parts(
     state: ObjectState, front: tuple[Part, ...], multipart: str, parts: Sequence[Part], most: int
 ) -> ObjectState:
-    # Where one has a checksum all have, those that are still to come, too; and where one has none
-    # the service has not been told of any.
+    # Those that are still to come are as those that are there: tusd begins all without.
     has_crc32 = all(part.crc32 for part in front)
     return replace(
         state,

@@ -271,8 +271,8 @@ class ObjectInspection:
         """Whether the record does not name it, or there is none and it is old."""
         if kept is None:
             return oldest is not None and multipart.initiated_at < oldest
-        if self._adopter.is_left(kept):
-            return False  # The record names one in its id, and others are no matter of ours yet.
+        if kept.state.is_removed or self._adopter.is_left(kept):
+            return False  # The removal ends them all; what tusd has left is no matter of ours yet.
         if multipart.multipart is None:
             return not kept.state.multipart
         return kept.state.multipart != multipart.multipart

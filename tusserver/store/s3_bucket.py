@@ -235,8 +235,10 @@ class S3Bucket:
                 page = await self._call("list_parts", Key=key, UploadId=multipart, **more)
             except ObjectMissing:
                 raise MultipartMissing from None  # Some services say that of the key.
+            # Parts may have one that the multipart upload was not begun with; then it is not asked.
+            has_crc32 = page.get("ChecksumAlgorithm") == "CRC32"
             for item in page.get("Parts", ()):
-                crc32 = item.get("ChecksumCRC32", "")
+                crc32 = item.get("ChecksumCRC32", "") if has_crc32 else ""
                 part = Part(item["PartNumber"], item["Size"], item["ETag"], crc32)
                 found.append(ListedPart(part, item["LastModified"]))
             if not page.get("IsTruncated"):
