@@ -114,6 +114,23 @@ def test_what_tusd_has_left_is_finished_by_us(place: Place, offset: int) -> None
         place.assert_only_whole()
 
 
+def test_what_we_have_finished_is_served_by_tusd(place: Place) -> None:
+    data = noise("to and fro", SIZE)
+    offsets = [0, 1000, 6 * MIB]
+    with place.tusd() as tus:
+        urls = [left(tus, data, offset) for offset in offsets]
+        small = left(tus, data[:10], 5, length=10)
+    with place.ours() as tus:
+        for url, offset in zip(urls, offsets, strict=True):
+            append(tus, url, offset, data[offset:])
+        append(tus, small, 5, data[5:10])
+        place.assert_only_whole(*urls, small)
+    with place.tusd() as tus:
+        assert [tus.content(url) for url in urls] == [data] * 3
+        assert tus.hd(small)["Upload-Offset"] == "10"
+        assert metadata_of(tus.hd(urls[0])) == AS_TEXT
+
+
 def test_the_plus_sign_may_be_encoded_and_the_object_id_alone_is_none(place: Place) -> None:
     data = noise("a plus", SIZE)
     with place.tusd() as tus:
