@@ -53,6 +53,11 @@ class Place:
     def names(self) -> list[str]:
         return sorted(key.removeprefix(self.prefix) for key in self.s3.keys(self.prefix))
 
+    def parts(self, key: str, multipart: str) -> int:
+        """How many there are of a multipart upload."""
+        found = self.s3.client().list_parts(Bucket=BUCKET, Key=key, UploadId=multipart)
+        return len(found.get("Parts", ()))
+
     def assert_only_whole(self, *urls: str) -> None:
         """Object and record of each of these, and nothing else, once what runs in the background
         is over.
@@ -112,6 +117,27 @@ def test_what_tusd_has_left_is_finished_by_us(place: Place, offset: int) -> None
         assert place.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
         assert tus.delete(url).status == 204
         place.assert_only_whole()
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["client gone", "tusd killed"])
+def test_a_body_that_broke_off_at_tusd_goes_on_with_us(place: Place, is_killed: bool) -> None:
+    data = noise("broken off", SIZE)
+    with place.tusd() as tus:
+        url = tus.mk(SIZE)
+        wire = tus.begin_patch(url, 0, SIZE)
+        wire.send(data[: 2 * PART + 1000])
+        key, multipart = place.prefix + object_of(url), url.rpartition("+")[2]
+        eventually(lambda: place.parts(key, multipart) == 2)
+        if not is_killed:
+            wire.close()
+            eventually(lambda: f"{object_of(url)}.part" in place.names())
+    wire.close()
+    with place.ours() as tus:
+        offset = 2 * PART if is_killed else 2 * PART + 1000
+        assert tus.off(url) == offset
+        append(tus, url, offset, data[offset:])
+        assert tus.content(url) == data
+        place.assert_only_whole(url)
 
 
 def test_what_we_have_finished_is_served_by_tusd(place: Place) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,16 @@ from tests.store.s3_server import BUCKET, SERVICE, S3Server
 from tests.store.test_contract import append, content
 from tests.store.test_object_survey import findings, kinds, mended, swept
 from tusserver.protocol.errors import (
+    StorageFailed,
     StorageUnavailable,
     TusError,
     UploadDamaged,
     UploadNotFound,
 )
 from tusserver.protocol.upload import Upload
+from tusserver.store import s3_bucket
 from tusserver.store.base import Known, Mark
+from tusserver.store.bucket import MultipartMissing, ObjectMissing
 from tusserver.store.object_adoption import Adopted, Left, judge
 from tusserver.store.object_keys import multipart_of, object_id
 from tusserver.store.object_parts import MAX_PARTS, MIB
@@ -388,6 +392,77 @@ async def test_of_two_that_adopt_at_once_one_wins(
     place.prefix.assert_only(object_id(upload_id))
 
 
+@pytest.mark.parametrize("rest", [None, b"", b"x" * 999], ids=["gone", "empty", "shorter"])
+async def test_a_tail_that_is_not_what_was_seen_is_not_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch, rest: bytes | None
+) -> None:
+    (upload_id,) = place.left(AT)
+    original = S3Bucket.parts
+
+    async def changed(bucket: S3Bucket, key: str, multipart: str) -> Any:  # noqa: ANN401
+        if rest is None:
+            place.s3.delete(place.key(upload_id, ".part"))
+        else:
+            place.s3.put(place.key(upload_id, ".part"), rest)
+        return await original(bucket, key, multipart)
+
+    async with place.prefix.store() as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(S3Bucket, "parts", changed)
+            with pytest.raises(StorageFailed):
+                await store.open(upload_id)
+        assert (await store.open(upload_id)).offset == 2 * PART + len(rest or b"")
+
+
+async def test_an_upload_that_goes_while_it_is_looked_at_is_not_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upload_id,) = place.left(AT)
+    original = S3Bucket.pages
+
+    async def removed_first(bucket: S3Bucket, prefix: str) -> Any:  # noqa: ANN401
+        if prefix == place.key(upload_id):
+            place.s3.delete(place.key(upload_id, ".info"))
+        async for page in original(bucket, prefix):
+            yield page
+
+    async with place.prefix.store() as store:
+        monkeypatch.setattr(S3Bucket, "pages", removed_first)
+        assert await findings(store) == []
+        with pytest.raises(UploadNotFound):
+            await store.get(upload_id)
+
+
+async def test_what_the_service_does_not_tell_is_not_guessed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upload_id,) = place.left(AT)
+
+    async def refuse(*_: object) -> None:
+        raise StorageUnavailable
+
+    async with place.prefix.store() as store:
+        monkeypatch.setattr(S3Bucket, "parts", refuse)
+        with pytest.raises(StorageUnavailable):
+            await store.get(upload_id)
+        assert [(each.upload_id, each.kind) for each in await findings(store)] == [
+            (upload_id, "unreadable")
+        ]
+        assert await mended(store) == [False]
+
+
+async def test_neighbours_with_longer_names_are_none_of_its_objects(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upload_id,) = place.left(AT)
+    for ending in ("-1", ".infos", ".partial", ".zip", "x"):
+        place.s3.put(place.key(upload_id, ending), b"x" * SIZE)
+    monkeypatch.setattr(s3_bucket, "_LISTED", 1)
+    async with place.prefix.store() as store:
+        assert (await store.get(upload_id)).offset == AT
+        await finish(store, upload_id)
+
+
 # Crashes.
 
 
@@ -464,6 +539,20 @@ async def test_a_removal_of_what_tusd_has_left_is_carried_on(
         ]
         await swept(store)
     place.prefix.assert_only()
+
+
+async def test_strays_are_not_mended_under_the_lock_of_the_object_id(place: Place) -> None:
+    (upload_id,) = place.left(AT)
+    place.s3.put(place.key(upload_id, ".part-" + "0" * 16), b"x")
+    before = place.everything()
+    async with place.prefix.store() as store:
+        (finding,) = await findings(store)
+        assert finding.upload_id == upload_id
+        assert not await store.mend(replaced(finding, upload_id=object_id(upload_id)))
+        assert place.everything() == before
+        assert await store.mend(finding)
+        assert (await store.open(upload_id)).offset == AT
+        assert await findings(store) == []
 
 
 # A bucket full of them.
@@ -612,6 +701,17 @@ async def test_checksums_count_that_the_multipart_upload_was_begun_with(
     found = await bucket.parts(place.key(upload_id), multipart_of(upload_id))
     await bucket.close()
     assert [each.part.crc32 for each in found] == [crc32]
+
+
+async def test_a_service_that_misses_the_key_misses_the_multipart_upload(place: Place) -> None:
+    bucket = place.s3.bucket()
+
+    async def missing(*_: object, **__: object) -> None:
+        raise ObjectMissing
+
+    bucket._call = missing  # type: ignore[method-assign]  # As some services do.
+    with pytest.raises(MultipartMissing):
+        await bucket.parts(place.key("a"), "b")
 
 
 def test_the_numbers_of_parts_end_where_those_of_the_service_do() -> None:
