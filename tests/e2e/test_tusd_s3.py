@@ -4,6 +4,7 @@ finished we serve.
 
 from __future__ import annotations
 
+import json
 import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -242,6 +243,25 @@ def test_partials_of_tusd_and_of_ours_are_joined(place: Place) -> None:
         final = tus.location(answer)
         eventually(lambda: tus.hd(final).get("Upload-Offset") == str(SIZE + 70_000 + 6 * MIB))
         assert tus.content(final) == first + second + third
+
+
+def test_what_tusd_was_joining_is_joined_by_us(place: Place) -> None:
+    data = noise("half joined", 6 * MIB)
+    with place.tusd() as tus:
+        partial, client = tus.made(data, PARTIAL), place.s3.client()
+        final = left(tus, data, 0, 12 * MIB)
+    # As tusd leaves it when it is killed between two copies.
+    where = {"Bucket": BUCKET, "Key": place.prefix + object_of(final)}
+    info = {**where, "Key": f"{where['Key']}.info"}
+    record = json.loads(client.get_object(**info)["Body"].read())
+    partials = [partial.rpartition("/")[2]] * 2
+    record |= {"IsFinal": True, "PartialUploads": partials}
+    client.put_object(**info, Body=json.dumps(record).encode())
+    client.upload_part(**where, UploadId=final.rpartition("+")[2], PartNumber=1, Body=data)
+    with place.ours() as tus:
+        eventually(lambda: tus.hd(final).get("Upload-Offset") == str(12 * MIB))
+        assert tus.content(final) == data + data
+        place.assert_only_whole(partial, final)
 
 
 def test_what_tusd_has_joined_is_served_by_us(place: Place) -> None:

@@ -234,6 +234,34 @@ async def test_looking_tells_the_same_as_opening_and_changes_nothing(place: Plac
     assert [upload.offset for upload in looked] == offsets
 
 
+@pytest.mark.parametrize("younger", ["the parts", "the tail"])
+async def test_an_upload_is_as_young_as_its_youngest_bytes(
+    place: Place, monkeypatch: pytest.MonkeyPatch, younger: str
+) -> None:
+    (upload_id,) = place.left(AT)
+    parts, pages = S3Bucket.parts, S3Bucket.pages
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+
+    async def later_parts(bucket: S3Bucket, key: str, multipart: str) -> Any:  # noqa: ANN401
+        found = await parts(bucket, key, multipart)
+        return [found[0]._replace(modified_at=later), *found[1:]]
+
+    async def later_tail(bucket: S3Bucket, prefix: str) -> Any:  # noqa: ANN401
+        async for page in pages(bucket, prefix):
+            tails = {listed: listed.key.endswith(".part") for listed in page}
+            yield [each._replace(modified_at=later) if is_tail else each
+                   for each, is_tail in tails.items()]  # fmt: skip
+
+    if younger == "the parts":
+        monkeypatch.setattr(S3Bucket, "parts", later_parts)
+    else:
+        monkeypatch.setattr(S3Bucket, "pages", later_tail)
+    async with place.prefix.store() as store:
+        for upload in (await store.get(upload_id), await store.open(upload_id)):
+            assert upload.modified_at == later
+            assert upload.created_at < later
+
+
 async def test_once_adopted_the_record_alone_counts(place: Place) -> None:
     (upload_id,) = place.left(AT)
     async with place.prefix.store() as store:
