@@ -211,6 +211,14 @@ def test_neither_parts_nor_the_right_object_is_damaged(size: int | None) -> None
         judged({}, None, None, parts=None, size=0)
 
 
+@pytest.mark.parametrize("sizes", [{1: 60}, {1: 60, 2: 40}], ids=["some", "all"])
+def test_what_is_copied_of_a_final_upload_does_not_count(sizes: dict[int, int]) -> None:
+    parts = [Part(number, size, "e") for number, size in sizes.items()]
+    record = ObjectRecord("o+m", 100, is_final=True)
+    state, _ = judge(record, Left(None, None, parts, THEN, NOW), MAX_PARTS)
+    assert (state.offset, state.parts, state.multipart, state.is_whole) == (0, (), "", False)
+
+
 def test_parts_beyond_the_length_are_damaged() -> None:
     with pytest.raises(UploadDamaged):
         judged({1: 60, 2: 41})
