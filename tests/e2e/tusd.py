@@ -1,7 +1,10 @@
-"""The real tusd, built from its source when it is missing, and run as a process."""
+"""The real tusd, built from its source when it is missing, and run as a process on a directory or
+on a bucket.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -10,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from tests.go_program import go_program
 from tests.servers import free_port
+from tests.store.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 from tests.tus import Tus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.store.s3_server import S3Server
 
 VERSION = "v2.10.0"
 _MODULE = "github.com/tus/tusd/v2/cmd/tusd"
@@ -28,16 +34,43 @@ def tusd_binary() -> Path:
 @contextmanager
 def tusd(binary: Path, upload_dir: Path) -> Iterator[Tus]:
     """tusd on this directory, stopped at the end."""
+    log = upload_dir.parent / "tusd.log"
+    with _running(binary, log, "-upload-dir", str(upload_dir)) as (tus, process):
+        yield tus
+        process.terminate()
+
+
+@contextmanager
+def tusd_on_s3(
+    binary: Path, log: Path, server: S3Server, prefix: str, part_size: int
+) -> Iterator[Tus]:
+    """tusd on this part of a bucket, killed at the end."""
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    options = (
+        "-s3-bucket", BUCKET, "-s3-endpoint", server.endpoint, "-s3-object-prefix", prefix,
+        "-s3-part-size", str(part_size),
+    )  # fmt: skip
+    with _running(binary, log, *options, AWS_REGION="us-east-1", **keys) as (tus, process):
+        yield tus
+        process.kill()
+
+
+@contextmanager
+def _running(
+    binary: Path, log: Path, *options: str, **environment: str
+) -> Iterator[tuple[Tus, subprocess.Popen[bytes]]]:
     port = free_port()
     command = [
         str(binary), "-host", "127.0.0.1", "-port", str(port), "-base-path", "/files/",
-        "-upload-dir", str(upload_dir), "-show-greeting=false",
+        "-show-greeting=false", *options,
     ]  # fmt: skip
-    with open(upload_dir.parent / "tusd.log", "ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **environment}
+        )
     try:
-        _wait_until_ready(process, port, upload_dir.parent / "tusd.log")
-        yield Tus(("127.0.0.1", port))
+        _wait_until_ready(process, port, log)
+        yield Tus(("127.0.0.1", port)), process
     finally:
         process.terminate()
         process.wait(20)

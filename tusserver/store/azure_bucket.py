@@ -233,7 +233,14 @@ class AzureBucket:
         return secrets.token_hex(8)
 
     async def put_part(
-        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+        self,
+        key: str,
+        multipart: str,
+        number: int,
+        part: Span,
+        *,
+        is_joined: bool = False,
+        has_crc32: bool | None = None,
     ) -> Part:
         if len(part):  # The service takes no empty block.
             await self._take_place(key)

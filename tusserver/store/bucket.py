@@ -10,7 +10,7 @@ for the whole, and a checksum that the service verifies, where it knows one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -63,6 +63,15 @@ class Multipart(NamedTuple):
     key: str
     multipart: str | None
     initiated_at: datetime
+
+
+class ListedPart(NamedTuple):
+    """A part that the service has; with its `crc32` where the multipart upload was begun so that
+    all must have one, and the service tells it.
+    """
+
+    part: Part
+    modified_at: datetime
 
 
 class Bucket(Protocol):
@@ -146,10 +155,19 @@ class Bucket(Protocol):
         ...
 
     async def put_part(
-        self, key: str, multipart: str, number: int, part: Span, *, is_joined: bool = False
+        self,
+        key: str,
+        multipart: str,
+        number: int,
+        part: Span,
+        *,
+        is_joined: bool = False,
+        has_crc32: bool | None = None,
     ) -> Part:
-        """Sends a part; `is_joined` is told as when the multipart upload was begun. Raises
-        MultipartMissing.
+        """Sends a part; `is_joined` is told as when the multipart upload was begun. For one that
+        another program began `has_crc32` tells whether its parts have such a checksum.
+
+        Raises MultipartMissing.
         """
         ...
 
@@ -206,4 +224,15 @@ class Bucket(Protocol):
 
     def multiparts(self, prefix: str) -> AsyncIterator[Multipart]:
         """All multipart uploads that are not over and whose keys begin so."""
+        ...
+
+
+@runtime_checkable
+class PartListing(Protocol):
+    """A bucket that tells which parts of a multipart upload it has, as uploads need it that another
+    program has left there.
+    """
+
+    async def parts(self, key: str, multipart: str) -> list[ListedPart]:
+        """All of them, in the order of their numbers. Raises MultipartMissing."""
         ...

@@ -117,6 +117,16 @@ class ObjectGround:
             return not part.filled and await self._is_empty(key)
         return True
 
+    async def put_empty(self, kept: Kept) -> Kept:
+        """Makes the object of an upload whose length is 0. Raises StorageFailed."""
+        part = self.part_buffer(1)
+        try:
+            if not await self.put_whole(kept.record, part):
+                raise StorageFailed("something lies in the place of a new upload")
+        finally:
+            part.close()
+        return await self.records.replace(kept, assembled(kept.state, 0))
+
     async def _is_empty(self, key: str) -> bool:
         try:
             return await self.bucket.size(key) == 0
@@ -158,13 +168,17 @@ def assembled(state: ObjectState, length: int) -> ObjectState:
         is_whole=False,
         is_assembled=True,
         first=b"",
+        has_crc32=None,
     )
 
 
 def content_type(record: ObjectRecord) -> str:
     """What the client says that the bytes are, if a header can hold it."""
-    fields = dict(parse_metadata(record.tusserver.metadata or ""))
-    value = fields.get("filetype", b"").decode("ascii", "replace")
+    if record.tusserver.metadata is None:
+        value = (record.metadata or {}).get("filetype", "")
+    else:
+        fields = dict(parse_metadata(record.tusserver.metadata))
+        value = fields.get("filetype", b"").decode("ascii", "replace")
     is_plain = value.isascii() and value.isprintable() and "/" in value
     return value if is_plain and len(value) <= _LONGEST_TYPE else "application/octet-stream"
 

@@ -12,11 +12,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tusserver.protocol.errors import StorageFailed, TusError, UploadDamaged, UploadNotFound
 from tusserver.store.base import Finding
 from tusserver.store.bucket import ObjectMissing, Superseded
-from tusserver.store.object_record import as_object_upload, decode_object
+from tusserver.store.object_keys import is_of_tusd
+from tusserver.store.object_record import Kept, as_object_upload, decode_object
 from tusserver.store.object_removal import finish_removal
 
 if TYPE_CHECKING:
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.bucket import Multipart
+    from tusserver.store.object_adoption import Adopter
     from tusserver.store.object_assembly import ObjectGround
     from tusserver.store.object_listing import Group
-    from tusserver.store.object_record import Kept
 
 
 class _Kind(Enum):
@@ -88,8 +90,9 @@ class Seen(Struct, frozen=True):
 class ObjectInspection:
     """Looks into the bucket of one store."""
 
-    def __init__(self, ground: ObjectGround) -> None:
+    def __init__(self, ground: ObjectGround, adopter: Adopter) -> None:
         self._ground = ground
+        self._adopter = adopter
         self._bucket = ground.bucket
         self._keys = ground.keys
         self._menders: dict[str, Callable[[str], Awaitable[bool]]] = {
@@ -115,39 +118,58 @@ class ObjectInspection:
         """Reads the record of an upload and compares it with what is in the bucket."""
         if not group.has_record:
             return Seen(None, tuple(self._without_record(group, oldest)))
-        upload_id = group.upload_id
         try:
-            kept = await self._ground.records.load(upload_id, is_removed=True)
+            kept = await self._ground.records.find(group.object_id)
         except UploadNotFound:
             return Seen(None)
         except UploadDamaged:
-            return Seen(None, (_Kind.DAMAGED.finding(upload_id),))
+            return Seen(None, (_Kind.DAMAGED.finding(group.object_id),))
         except TusError:
-            return Seen(None, (_Kind.UNREADABLE.finding(upload_id),), is_unread=True)
+            return Seen(None, (_Kind.UNREADABLE.finding(group.object_id),), is_unread=True)
+        return await self._look_at(kept, group)
+
+    async def _look_at(self, kept: Kept, group: Group) -> Seen:
+        upload_id = kept.record.upload_id
         if kept.state.is_removed:
             return Seen(None, (_Kind.REMOVING.finding(upload_id),))
-        found = [kind.finding(upload_id) for kind in self._compare(kept, group)]
+        try:
+            upload = await self._adopter.as_upload(kept)
+        except UploadNotFound:
+            return Seen(None)
+        except UploadDamaged:
+            return Seen(None, (_Kind.NO_BYTES.finding(upload_id),))
+        except TusError:
+            return Seen(None, (_Kind.UNREADABLE.finding(upload_id),), is_unread=True)
+        found = [kind.finding(upload_id) for kind in self._compare(kept, upload, group)]
         if await self._stale(group.notes):
             found.append(_Kind.WAITING.finding(upload_id))
-        return Seen(as_object_upload(upload_id, kept), tuple(found))
+        if self._adopter.is_left(kept):
+            # Until a client comes tusd may have it back.
+            upload = replace(upload, is_settled=True)
+        return Seen(upload, tuple(found))
 
     def _without_record(self, group: Group, oldest: datetime | None) -> Iterable[Finding]:
         if oldest is None or group.modified_at >= oldest:
             return
         if group.tails:
-            yield _Kind.STRAY.finding(group.upload_id)
+            yield _Kind.STRAY.finding(group.object_id)
         if group.notes:
-            yield _Kind.WAITING.finding(group.upload_id)
+            yield _Kind.WAITING.finding(group.object_id)
         if group.size is not None:
-            yield _Kind.NO_RECORD.finding(group.upload_id)
+            yield _Kind.NO_RECORD.finding(group.object_id)
 
-    def _compare(self, kept: Kept, group: Group) -> Iterable[_Kind]:
-        if not set(group.tails) <= self._named(kept):
+    def _compare(self, kept: Kept, upload: Upload, group: Group) -> Iterable[_Kind]:
+        has_left_tail = group.has_left_tail and self._is_adopted(kept)
+        if has_left_tail or not set(group.tails) <= self._named(kept):
             yield _Kind.STRAY
-        if kept.state.is_whole:
+        origin = upload.origin
+        if isinstance(origin, Kept) and origin.state.is_whole:
             yield _Kind.UNSETTLED
         if _has_object(kept) and group.size != kept.state.offset:
             yield _Kind.NO_BYTES
+
+    def _is_adopted(self, kept: Kept) -> bool:
+        return is_of_tusd(kept.record.upload_id) and not self._adopter.is_left(kept)
 
     def _named(self, kept: Kept) -> set[str]:
         upload_id = kept.record.upload_id
@@ -156,14 +178,15 @@ class ObjectInspection:
     async def stray_multiparts(self, oldest: datetime | None) -> AsyncIterator[Finding]:
         """Those that no record names."""
         async for multipart in self._bucket.multiparts(self._keys.prefix):
-            upload_id = self._keys.upload_of_data(multipart.key)
-            if upload_id is None:
+            object_id = self._keys.object_of_data(multipart.key)
+            if object_id is None:
                 continue
             try:
-                kept = await self._load(upload_id)
+                kept = await self._find(object_id)
             except TusError:
                 continue
-            if _is_stray(multipart, kept, oldest):
+            if self._is_stray(multipart, kept, oldest):
+                upload_id = object_id if kept is None else kept.record.upload_id
                 yield _Kind.STRAY.finding(upload_id)
 
     async def multiparts_at_places(self, oldest: datetime | None) -> AsyncIterator[Finding]:
@@ -177,10 +200,12 @@ class ObjectInspection:
             if multipart.initiated_at < oldest:
                 yield _Kind.AT_PLACE.finding(multipart.key)
 
-    async def _load(self, upload_id: str) -> Kept | None:
-        """The record, also of an upload that is being removed; None if there is none."""
+    async def _find(self, upload_id: str) -> Kept | None:
+        """The record with these keys, also of an upload that is being removed; None if there is
+        none.
+        """
         try:
-            return await self._ground.records.load(upload_id, is_removed=True)
+            return await self._ground.records.find(upload_id)
         except UploadNotFound:
             return None
 
@@ -191,16 +216,20 @@ class ObjectInspection:
         return await self._menders[finding.kind](finding.upload_id)
 
     async def _mend_removal(self, upload_id: str) -> bool:
-        kept = await self._load(upload_id)
+        kept = await self._find(upload_id)
         if kept is None or not kept.state.is_removed:
             return False
         await finish_removal(self._ground, kept)
         return True
 
     async def _mend_stray(self, upload_id: str) -> bool:
-        kept = await self._load(upload_id)
-        if kept is not None and kept.state.is_removed:
-            return await self._mend_removal(upload_id)
+        kept = await self._find(upload_id)
+        if kept is not None:
+            if kept.record.upload_id != upload_id:
+                return False  # Of tusd, which has come meanwhile: it has another lock.
+            if kept.state.is_removed:
+                return await self._mend_removal(upload_id)
+            kept = await self._adopter.adopted(kept)
         oldest = await self.oldest() if kept is None else None
         tails = await self._stray_tails(upload_id, kept, oldest)
         multiparts = await self._strays_at(upload_id, kept, oldest)
@@ -217,11 +246,14 @@ class ObjectInspection:
         self, upload_id: str, kept: Kept | None, oldest: datetime | None
     ) -> list[str]:
         named = set() if kept is None else self._named(kept)
+        left = self._keys.left_tail(upload_id)
         return [
             listed.key
-            async for page in self._bucket.pages(self._keys.tail(upload_id, ""))
+            async for page in self._bucket.pages(left)
             for listed in page
-            if listed.key not in named and self._keys.own(listed.key) is not None
+            if self._keys.own(listed.key) is not None
+            or (listed.key == left and kept is not None and self._is_adopted(kept))
+            if listed.key not in named
             if kept is not None or (oldest is not None and listed.modified_at < oldest)
         ]
 
@@ -232,8 +264,18 @@ class ObjectInspection:
         return [
             multipart.multipart
             async for multipart in self._bucket.multiparts(key)
-            if multipart.key == key and _is_stray(multipart, kept, oldest)
+            if multipart.key == key and self._is_stray(multipart, kept, oldest)
         ]
+
+    def _is_stray(self, multipart: Multipart, kept: Kept | None, oldest: datetime | None) -> bool:
+        """Whether the record does not name it, or there is none and it is old."""
+        if kept is None:
+            return oldest is not None and multipart.initiated_at < oldest
+        if kept.state.is_removed or self._adopter.is_left(kept):
+            return False  # The removal ends them all; what tusd has left is no matter of ours yet.
+        if multipart.multipart is None:
+            return not kept.state.multipart
+        return kept.state.multipart != multipart.multipart
 
     async def _stale(self, notes: Iterable[str]) -> list[str]:
         """Those notes whose final uploads do not wait any more."""
@@ -256,6 +298,7 @@ class ObjectInspection:
 
     async def _mend_unsettled(self, upload_id: str) -> bool:
         kept = await self._ground.records.load(upload_id)
+        kept = await self._adopter.adopted(kept)
         if kept.state.is_whole:
             await self._ground.assemble(kept)
         return kept.state.is_whole
@@ -263,6 +306,7 @@ class ObjectInspection:
     async def _mend_bytes(self, upload_id: str) -> bool:
         """Nothing but a person can do that: the bytes may come back."""
         kept = await self._ground.records.load(upload_id)
+        await self._adopter.as_upload(kept)  # Tells what tusd has left, and is not there any more.
         if not _has_object(kept):
             return False
         try:
@@ -274,7 +318,7 @@ class ObjectInspection:
         return False
 
     async def _mend_lonely(self, upload_id: str) -> bool:
-        if await self._load(upload_id) is not None:
+        if await self._find(upload_id) is not None:
             return False
         try:
             await self._bucket.size(self._keys.data(upload_id))
@@ -289,7 +333,7 @@ class ObjectInspection:
         return False
 
     async def _mend_unreadable(self, upload_id: str) -> bool:
-        await self._ground.records.load(upload_id)  # Tells why.
+        await self._ground.records.find(upload_id)  # Tells why.
         return False
 
     async def _mend_damaged(self, upload_id: str) -> bool:
@@ -310,15 +354,6 @@ class ObjectInspection:
         except (Superseded, ObjectMissing):
             return False
         return True
-
-
-def _is_stray(multipart: Multipart, kept: Kept | None, oldest: datetime | None) -> bool:
-    """Whether the record does not name it, or there is none and it is old."""
-    if kept is None:
-        return oldest is not None and multipart.initiated_at < oldest
-    if multipart.multipart is None:
-        return not kept.state.multipart
-    return kept.state.multipart != multipart.multipart
 
 
 def _has_object(kept: Kept) -> bool:

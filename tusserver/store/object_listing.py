@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Group:
     """The objects of one upload: the size of its bytes in bytes (None: no object), whether there
-    is a record, its tails and its notes by their keys, and when the latest of them was written.
+    is a record, its tails and its notes by their keys, whether there is a tail of tusd's, and when
+    the latest of them was written.
     """
 
-    upload_id: str
+    object_id: str
     modified_at: datetime
     size: int | None = None
     has_record: bool = False
+    has_left_tail: bool = False
     tails: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -51,9 +53,9 @@ class _Gathering:
 
     def take(self, listed: Listed) -> Iterator[Group]:
         """Adds an object; gives the groups that are complete."""
-        for upload_id in list(self._open):
-            if not listed.key.startswith(self._keys.data(upload_id)):
-                yield self._open.pop(upload_id)
+        for object_id in list(self._open):
+            if not listed.key.startswith(self._keys.data(object_id)):
+                yield self._open.pop(object_id)
         self._add(listed)
 
     def rest(self) -> Iterator[Group]:
@@ -62,15 +64,17 @@ class _Gathering:
 
     def _add(self, listed: Listed) -> None:
         key, keys = listed.key, self._keys
-        if (upload_id := keys.upload_of_info(key)) is not None:
-            self._group(upload_id, listed).has_record = True
+        if (object_id := keys.object_of_info(key)) is not None:
+            self._group(object_id, listed).has_record = True
         elif (own := keys.own(key)) is not None:
-            group = self._group(own.upload_id, listed)
+            group = self._group(own.object_id, listed)
             (group.tails if own.is_tail else group.notes).append(key)
-        elif (upload_id := keys.upload_of_data(key)) is not None:
-            self._group(upload_id, listed).size = listed.size
+        elif (object_id := keys.object_of_data(key)) is not None:
+            self._group(object_id, listed).size = listed.size
+        elif (object_id := keys.object_of_left_tail(key)) is not None:
+            self._group(object_id, listed).has_left_tail = True
 
-    def _group(self, upload_id: str, listed: Listed) -> Group:
-        group = self._open.setdefault(upload_id, Group(upload_id, listed.modified_at))
+    def _group(self, object_id: str, listed: Listed) -> Group:
+        group = self._open.setdefault(object_id, Group(object_id, listed.modified_at))
         group.modified_at = max(group.modified_at, listed.modified_at)
         return group

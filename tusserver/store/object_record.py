@@ -24,6 +24,7 @@ from tusserver.store.file_record import (
     encode,
     new_record,
 )
+from tusserver.store.object_keys import object_id
 
 if TYPE_CHECKING:
     from tusserver.protocol.upload import Upload
@@ -67,6 +68,8 @@ class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     counts any more, and all of it is being removed. `first` are the first bytes, where somebody
     wants to see them before the object can be read. `has_notes`: partials may have notes that this
     one waits for them. `copying` is the last attempt to bring the object to its place.
+    `has_crc32`: whether a part must or must not have a CRC-32, because another program has begun
+    the multipart upload so; None where it is ours.
     """
 
     offset: int = 0
@@ -82,6 +85,7 @@ class ObjectState(msgspec.Struct, frozen=True, omit_defaults=True):
     first: bytes = b""
     has_notes: bool = False
     copying: Copying | None = None
+    has_crc32: bool | None = None
 
     @property
     def in_parts(self) -> int:
@@ -142,14 +146,15 @@ def new_object_record(upload: Upload, storage: ObjectStorage) -> ObjectRecord:
 
 
 def decode_object(content: bytes, upload_id: str) -> ObjectRecord:
-    """The record in the object of this upload. Raises UploadDamaged when it is none, or that of
-    another one: it would name bytes that are not of this upload.
+    """The record in the object of this upload, or of one whose keys are the same. Raises
+    UploadDamaged when it is none, or that of another one: it would name bytes that are not of this
+    upload.
     """
     try:
         record = _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UploadDamaged from error
-    if record.upload_id != upload_id:
+    if object_id(record.upload_id) != object_id(upload_id):
         raise UploadDamaged
     return record
 

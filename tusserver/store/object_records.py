@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tusserver.protocol.errors import StorageUnavailable, UploadNotFound
+from tusserver.protocol.errors import StorageUnavailable, TusError, UploadNotFound
 from tusserver.store.bucket import ObjectMissing, Superseded
 from tusserver.store.object_keys import new_token
 from tusserver.store.object_record import (
@@ -45,14 +45,32 @@ class ObjectRecords:
 
         Raises UploadNotFound, UploadDamaged, StorageUnavailable, StorageFailed.
         """
-        try:
-            data, etag = await self._bucket.get(self._keys.info(upload_id))
-        except ObjectMissing:
-            raise UploadNotFound from None
-        kept = Kept(decode_object(data, upload_id), data, etag)
-        if kept.state.is_removed and not is_removed:
+        kept = await self.find(upload_id)
+        # An id of tusd's is never known by its first half: that would be another lock.
+        if kept.record.upload_id != upload_id or (kept.state.is_removed and not is_removed):
             raise UploadNotFound
         return kept
+
+    async def find(self, found_id: str) -> Kept:
+        """The record with the keys of this upload, or of this object id, also of one that is being
+        removed: whose it is the record says. Raises what `load` raises.
+        """
+        try:
+            data, etag = await self._bucket.get(self._keys.info(found_id))
+        except ObjectMissing:
+            raise UploadNotFound from None
+        return Kept(decode_object(data, found_id), data, etag)
+
+    async def named(self, object_id: str) -> str | None:
+        """The id of the upload whose keys begin with this: what stands for it where the record
+        cannot be read, and None if there is none any more.
+        """
+        try:
+            return (await self.find(object_id)).record.upload_id
+        except UploadNotFound:
+            return None
+        except TusError:
+            return object_id
 
     async def add(self, record: ObjectRecord) -> Kept:
         """Writes the first record of an upload. Raises what `replace` raises."""

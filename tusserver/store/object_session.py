@@ -76,6 +76,9 @@ class ObjectSession:
         self._committed_at = time.monotonic()
         self._has_taken = False
         self._first = bytearray(kept.state.first)
+        # Where the first bytes of all have not been kept, these are not the first ones.
+        is_kept = len(self._first) == kept.state.offset
+        self._missing_first = max(0, ground.options.keep_first - len(self._first)) * is_kept
         self._digests = _digests(plan)
 
     async def write_all(self) -> Outcome:
@@ -96,8 +99,9 @@ class ObjectSession:
     async def _take(self, data: bytes | bytearray) -> None:
         self._has_taken = True
         await self._digest(data)
-        if len(self._first) < self._ground.options.keep_first:
-            self._first += data[: self._ground.options.keep_first - len(self._first)]
+        if self._missing_first:
+            self._first += data[: self._missing_first]
+            self._missing_first = max(0, self._missing_first - len(data))
         view = memoryview(data)
         while view:
             if self._error is not None:
@@ -172,7 +176,10 @@ class ObjectSession:
         try:
             await self._ground.read_tails(self._id, front, buffer)
             key, multipart = self._ground.keys.data(self._id), self._state.multipart
-            return await self._ground.bucket.put_part(key, multipart, number, buffer.span())
+            span, has_crc32 = buffer.span(), self._state.has_crc32
+            return await self._ground.bucket.put_part(
+                key, multipart, number, span, has_crc32=has_crc32
+            )
         except MultipartMissing:
             # Somebody has ended it in the service itself, by hand or by a rule of the bucket.
             raise UploadDamaged from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.store.base import Mark, Surveyed
 from tusserver.store.object_inspection import ObjectInspection, Seen
+from tusserver.store.object_keys import object_id
 from tusserver.store.object_listing import Group, groups
 from tusserver.together import together
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tusserver.protocol.upload import Upload
     from tusserver.store.base import Finding, Known
+    from tusserver.store.object_adoption import Adopter
     from tusserver.store.object_assembly import ObjectGround
 
 _AT_ONCE = 8
@@ -32,9 +34,9 @@ _DOUBT = 60.0
 class ObjectSurvey:
     """Surveys of one store."""
 
-    def __init__(self, ground: ObjectGround) -> None:
+    def __init__(self, ground: ObjectGround, adopter: Adopter) -> None:
         self._ground = ground
-        self.inspection = ObjectInspection(ground)
+        self.inspection = ObjectInspection(ground, adopter)
 
     async def mark(self) -> Mark | None:
         """Now, by the clock of the service; None if it does not tell."""
@@ -58,8 +60,13 @@ class ObjectSurvey:
     ) -> AsyncIterator[Surveyed]:
         """See `SurveyingStore.survey`."""
         oldest = await self.inspection.oldest()
+        again = {object_id(upload_id) for upload_id in known.again} if known else set()
         async for batch in self._batches():
-            changed = [group for group in batch if known is None or not _is_as_it_was(group, known)]
+            changed = [
+                group
+                for group in batch
+                if known is None or group.object_id in again or not _is_as_it_was(group, known)
+            ]
             seen = await self._looked(changed, oldest)
             wanted = await asyncio.to_thread(_wanted, wants, changed, seen)
             leftovers = [finding for one in seen for finding in one.findings if finding.is_leftover]
@@ -85,7 +92,7 @@ def _wanted(
     wants: Callable[[Upload], bool], batch: Sequence[Group], seen: Sequence[Seen]
 ) -> list[str]:
     return [
-        group.upload_id
+        group.object_id if one.upload is None else one.upload.upload_id
         for group, one in zip(batch, seen, strict=True)
         if one.is_unread or (one.upload is not None and wants(one.upload))
     ]
@@ -93,12 +100,13 @@ def _wanted(
 
 def _is_as_it_was(group: Group, known: Known) -> bool:
     """Whether an earlier look at this upload still tells how it stands."""
-    if group.upload_id in known.again or not group.has_record:
+    if not group.has_record:
         return False
     written = group.modified_at.timestamp()
     if written >= known.mark.moment - _DOUBT:
         return False
     # The last byte is no later than this, and may be as old as one likes: the finish is recorded,
     # too. So the upload is certainly not due for the first time only if this is older than all
-    # that can have become due.
+    # that can have become due. (The bytes of what tusd has left may be younger: such an upload is
+    # seen to be due by the next survey that reads all.)
     return not any(written > after - _DOUBT for after, _ in known.ripened)

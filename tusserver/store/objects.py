@@ -2,9 +2,9 @@
 
 The record of an upload says how far it has got, and which parts of a multipart upload and which
 smaller objects hold its bytes (object_record, object_keys). Nothing else counts: what is listed in
-the bucket is never added up. A body becomes parts in object_session; object_assembly makes one
-object of them, object_joining one upload of several, object_removal removes all, object_survey
-finds what crashes have left.
+the bucket is never added up, except once for an upload that tusd has left (object_adoption). A body
+becomes parts in object_session; object_assembly makes one object of them, object_joining one upload
+of several, object_removal removes all, object_survey finds what crashes have left.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tusserver.protocol.decision import Outcome, Trailer
-from tusserver.protocol.errors import StorageFailed, UploadDamaged, UploadNotFound
+from tusserver.protocol.errors import UploadDamaged, UploadNotFound
 from tusserver.protocol.upload import Final
 from tusserver.store.base import Appended
-from tusserver.store.bucket import ObjectMissing, PartsRefused
-from tusserver.store.object_assembly import ObjectGround, assembled
+from tusserver.store.bucket import ObjectMissing, PartListing, PartsRefused
+from tusserver.store.object_adoption import Adopter
+from tusserver.store.object_assembly import ObjectGround
 from tusserver.store.object_joining import ObjectJoiner
 from tusserver.store.object_keys import Keys
 from tusserver.store.object_places import ObjectPlaces
@@ -26,6 +27,7 @@ from tusserver.store.object_records import ObjectRecords
 from tusserver.store.object_removal import record_outcome, remove
 from tusserver.store.object_session import ObjectSession
 from tusserver.store.object_survey import ObjectSurvey
+from tusserver.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -49,8 +51,9 @@ class ObjectStore:
         self._keys = Keys(options.prefix)
         self._records = ObjectRecords(self.bucket, self._keys)
         self._ground = ObjectGround(options, self.bucket, self._keys, self._records)
+        self._adopter = Adopter(self._ground)
         self._joiner = ObjectJoiner(self._ground)
-        self._survey = ObjectSurvey(self._ground)
+        self._survey = ObjectSurvey(self._ground, self._adopter)
         destination = options.destination
         self._places = None if destination is None else ObjectPlaces(self._ground, destination)
 
@@ -72,23 +75,14 @@ class ObjectStore:
         storage = self.bucket.storage(self._keys.data(upload.upload_id))
         kept = await self._records.add(new_object_record(upload, storage))
         if upload.is_complete and not isinstance(upload.concat, Final):
-            kept = await self._put_empty(kept)
+            kept = await self._ground.put_empty(kept)
         return as_object_upload(upload.upload_id, kept)
 
-    async def _put_empty(self, kept: Kept) -> Kept:
-        part = self._ground.part_buffer(1)
-        try:
-            if not await self._ground.put_whole(kept.record, part):
-                raise StorageFailed("something lies in the place of a new upload")
-        finally:
-            part.close()
-        return await self._records.replace(kept, assembled(kept.state, 0))
-
     async def get(self, upload_id: str, *, is_held: bool = False) -> Upload:
-        return as_object_upload(upload_id, await self._records.load(upload_id))
+        return await self._adopter.as_upload(await self._records.load(upload_id))
 
     async def open(self, upload_id: str) -> Upload:
-        kept = await self._records.load(upload_id)
+        kept = await self._adopter.adopted(await self._records.load(upload_id))
         if kept.state.is_whole:
             kept = await self._ground.assemble(kept)
         elif kept.state.parts:
@@ -178,10 +172,13 @@ class ObjectStore:
 
     async def _ids(self) -> AsyncIterator[str]:
         async for page in self.bucket.pages(self._keys.prefix):
-            for listed in page:
-                upload_id = self._keys.upload_of_info(listed.key)
-                if upload_id is not None:
-                    yield upload_id
+            names = [self._keys.object_of_info(listed.key) for listed in page]
+            found: Sequence[str | None] = names
+            if isinstance(self.bucket, PartListing):
+                # Some may be of tusd, whose keys do not tell the whole id.
+                found = await together(self._records.named(name) for name in names if name)
+            for upload_id in filter(None, found):
+                yield upload_id
 
     async def terminate(self, upload_id: str) -> None:
         await remove(self._ground, upload_id)

@@ -16,7 +16,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tusserver.protocol.errors import StorageFailed, StorageUnavailable
 from tusserver.store.base import StoreUnusable
-from tusserver.store.bucket import Content, Listed, Multipart, MultipartMissing, ObjectMissing
+from tusserver.store.bucket import (
+    Content,
+    Listed,
+    ListedPart,
+    Multipart,
+    MultipartMissing,
+    ObjectMissing,
+)
 from tusserver.store.object_parts import plan_copy
 from tusserver.store.object_record import ObjectStorage, Part
 from tusserver.store.s3_client import config, errors, sentence, session
@@ -176,10 +183,21 @@ class S3Bucket:
         return str(answer["UploadId"])
 
     async def put_part(
-        self, key: str, multipart: str, number: int, part: bytes | Span, *, is_joined: bool = False
+        self,
+        key: str,
+        multipart: str,
+        number: int,
+        part: bytes | Span,
+        *,
+        is_joined: bool = False,
+        has_crc32: bool | None = None,
     ) -> Part:
-        is_plain = is_joined and self.options.checksum is PartChecksum.CRC32
-        body, checksum, crc32 = await self._prepared(part, PartChecksum.MD5 if is_plain else None)
+        kind = self.options.checksum
+        if has_crc32:
+            kind = PartChecksum.CRC32
+        elif kind is PartChecksum.CRC32 and (is_joined or has_crc32 is False):
+            kind = PartChecksum.MD5
+        body, checksum, crc32 = await self._prepared(part, kind)
         answer = await self._call(
             "upload_part",
             self.options.part_deadline,
@@ -208,6 +226,24 @@ class S3Bucket:
 
     async def check_parts(self, key: str, multipart: str, parts: Sequence[Part]) -> None:
         pass  # The service tells by itself once the next part is sent.
+
+    async def parts(self, key: str, multipart: str) -> list[ListedPart]:
+        found: list[ListedPart] = []
+        more: dict[str, Any] = {}
+        while True:
+            try:
+                page = await self._call("list_parts", Key=key, UploadId=multipart, **more)
+            except ObjectMissing:
+                raise MultipartMissing from None  # Some services say that of the key.
+            # Parts may have one that the multipart upload was not begun with; then it is not asked.
+            has_crc32 = page.get("ChecksumAlgorithm") == "CRC32"
+            for item in page.get("Parts", ()):
+                crc32 = item.get("ChecksumCRC32", "") if has_crc32 else ""
+                part = Part(item["PartNumber"], item["Size"], item["ETag"], crc32)
+                found.append(ListedPart(part, item["LastModified"]))
+            if not page.get("IsTruncated"):
+                return found
+            more = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
     async def complete(
         self, key: str, multipart: str, parts: Sequence[Part], content_type: str
