@@ -20,8 +20,9 @@ from tusserver.policy.ledger_file import FileLedger
 from tusserver.protocol.errors import StorageUnavailable
 from tusserver.protocol.upload import Upload
 from tusserver.status.catalog import Catalog
-from tusserver.status.live import Disk, Gone, Live, Ready, Wanted, Watch
-from tusserver.status.values import Status, describe
+from tusserver.status.live import Live
+from tusserver.status.values import Status, advanced, describe
+from tusserver.status.watching import Disk, Gone, Ready, Wanted, Watch
 
 T = TypeVar("T")
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -88,6 +89,9 @@ class Site:
         upload = Upload(upload_id, offset, 10, NOW, NOW, owner="kim")
         return describe(upload, over_at=None, now=NOW)
 
+    def advance(self, status: Status, offset: int, moment: datetime) -> Status:
+        return advanced(status, offset, moment, None)
+
     def has_looked(self, times: int) -> bool:
         return self.looks >= times
 
@@ -103,7 +107,7 @@ def site(tmp_path: Path) -> Site:
 async def started(site: Site) -> tuple[Live, Catalog]:
     catalog = Catalog(FileLedger(site.ledger._path), Quota())
     await catalog.start()
-    return Live(catalog, site.find, site.disk), catalog
+    return Live(catalog, site.find, site.disk, site.advance), catalog
 
 
 @pytest.fixture(autouse=True)

@@ -157,6 +157,9 @@ class ObjectStore:
             await remove_bytes(self._ground, upload.upload_id, kept.state)
         return as_object_upload(upload.upload_id, changed)
 
+    def on_stored(self, listener: Callable[[str, int], None]) -> None:
+        self._ground.on_stored = listener
+
     def ids(self) -> AsyncIterator[str]:
         return self._ids()
 
