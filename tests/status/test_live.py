@@ -337,7 +337,8 @@ async def test_a_hint_that_was_lost_is_made_up_for(
 
 
 @pytest.mark.anyio
-async def test_without_the_bus_looking_goes_on(site: Site) -> None:
+async def test_without_the_bus_looking_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tusserver.status.live._SELDOM", 3600.0)
     bus = ScriptedBus()
     live, catalog = await started(site, bus)
     site.add("a", 1)
@@ -397,6 +398,41 @@ async def test_a_hint_during_a_look_leads_to_another_one(site: Site) -> None:
     gate.set()
     assert (await next_of(watch, Status)).state == "finished"
     await live.close()
+    await catalog.close()
+
+
+@pytest.mark.anyio
+async def test_of_two_looks_the_older_one_never_has_the_last_word(site: Site) -> None:
+    bus = ScriptedBus()
+    live, catalog = await started(site, bus)
+    site.add("a", 1)
+    watch = live.watch(Wanted())
+    await calm(site, live, watch)
+    told: list[str] = []
+
+    async def read() -> None:
+        while (news := await watch.next(5)) is not None:
+            told.extend(each.state for each in news if isinstance(each, Status))
+
+    reading = asyncio.create_task(read())
+    gate, slow = asyncio.Event(), [True]
+
+    async def way_back() -> None:
+        if slow and slow.pop():
+            await gate.wait()
+
+    site.way_back = way_back
+    bus.since = None  # A pass is on its way with what it has seen.
+    await until(lambda: not slow)
+    site.offsets["a"] = 10
+    bus.bring("a", None)
+    await asyncio.sleep(0.2)
+    gate.set()
+    await until(lambda: "finished" in told)
+    await asyncio.sleep(0.2)
+    assert told == ["finished"]
+    await live.close()
+    await reading
     await catalog.close()
 
 
