@@ -67,6 +67,19 @@ def test_a_reader_that_goes_away_is_no_matter_for_the_log(tmp_path: Path) -> Non
     assert "without completing" not in server.log.read_text()
 
 
+def test_one_who_comes_after_others_have_gone_sees_what_happens(tmp_path: Path) -> None:
+    with process_server(tmp_path / "up", "--api", "on") as server:
+        api = Api(server.tus)
+        for _ in range(3):
+            url = server.tus.mk(10)
+            with api.events("events") as events:
+                events.until("upload", url=url, offset=0)
+                events.until("ready")
+                assert server.tus.pa(url, 0, b"hello").status == 204
+                events.until("upload", url=url, offset=5)
+            assert server.tus.delete(url).status == 204
+
+
 class Site:
     """A ledger and what is said of its uploads."""
 

@@ -173,7 +173,8 @@ class RedisLocker:
         # Not before: a process may have been forked since this object was made.
         self._line = open_line(self._address, self.lease.renewed_every)
         self._bus = bus_client(self._address, self.lease.renewed_every)
-        self.hints.open(self._line, self._bus)
+        own_line = open_line(self._address, self.lease.renewed_every)
+        self.hints.open(self._line, own_line, self._bus)
         ear = Ear(
             self._bus,
             BUS,

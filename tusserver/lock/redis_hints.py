@@ -6,6 +6,9 @@ not heard that lately, or has reached nobody, publishes nothing; so a site that 
 nothing at all, and no key is left behind. One who starts asks who watches.
 
 Channels are shared by all databases of a Redis, of which each may be another site's.
+
+What is published and what is heard have connections of their own, so that neither is in the way of
+a lock or of a plea for one.
 """
 
 from __future__ import annotations
@@ -43,25 +46,32 @@ class RedisHints:
         self._answer_within = answer_within
         self._pause = pause
         self._line: Line | None = None
+        """Where calls are made: that of the locks."""
+        self._own_line: Line | None = None
         self._client: Redis | None = None
         self._database = "0"
         self._watched_until = 0.0
         self._ears: set[_Listener] = set()
         self._calls: set[asyncio.Task[None]] = set()
 
-    def open(self, line: Line, client: Redis) -> None:
-        """Speaks over this line and listens with this client."""
-        self._line, self._client = line, client
+    def open(self, line: Line, own_line: Line, client: Redis) -> None:
+        """Calls over this line, publishes over a line of its own, which it closes, and listens with
+        this client.
+        """
+        self._line, self._own_line, self._client = line, own_line, client
         self._database = str(client.connection_pool.connection_kwargs.get("db") or 0)
 
     async def close(self) -> None:
         """It may be opened again."""
-        self._line = self._client = None
+        own_line = self._own_line
+        self._line = self._own_line = self._client = None
         self._watched_until = 0.0
         for ear in list(self._ears):
             await ear.close()
         if self._calls:
             await asyncio.wait(self._calls)
+        if own_line is not None:
+            await own_line.close()
 
     @property
     def is_watched(self) -> bool:
@@ -70,17 +80,9 @@ class RedisHints:
     async def publish(self, hints: Sequence[Hint]) -> None:
         until = self._watched_until
         channel = HINTS + self._database
-        reached = await self._say(channel, msgpack.encode(hints))
+        reached = await _say(self._own_line, channel, msgpack.encode(hints))
         if reached == 0 and until == self._watched_until:
             self._watched_until = 0.0  # Nobody, and nobody has called meanwhile.
-
-    async def _say(self, channel: str, words: bytes) -> object:
-        """How many have heard it; None if nobody knows."""
-        if self._line is None:
-            return None
-        with suppress(*FAILURES):
-            return await self._line.ask("PUBLISH", channel, words)
-        return None
 
     def listen(self, hear: Callable[[Hint], None]) -> _Listener:
         return _Listener(self, hear)
@@ -117,7 +119,7 @@ class RedisHints:
         self._in_background(self._call(ASKED))
 
     async def _call(self, kind: bytes) -> None:
-        await self._say(BUS, message(kind, self._database))
+        await _say(self._line, BUS, message(kind, self._database))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -132,6 +134,15 @@ class RedisHints:
             self._watched_until = time.monotonic() + _BELIEVED_FOR
         elif kind == ASKED and any(ear.since is not None for ear in self._ears):
             self.call()
+
+
+async def _say(line: Line | None, channel: str, words: bytes) -> object:
+    """How many have heard it; None if nobody knows."""
+    if line is None:
+        return None
+    with suppress(*FAILURES):
+        return await line.ask("PUBLISH", channel, words)
+    return None
 
 
 class _Listener:

@@ -67,6 +67,7 @@ class Live:
         self._bus = bus
         self._watches: set[Watch] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._resting: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
         self._last_disk: Disk | None = None
         self._reset()
@@ -91,17 +92,19 @@ class Live:
         """Ends all watches."""
         for watch in self._watches:
             watch.close()
-        await self._rest()
+        self._rest()
+        await asyncio.wait(self._resting)
 
-    async def _rest(self) -> None:
-        # Whoever begins to watch meanwhile finds nothing running, and begins anew.
+    def _rest(self) -> asyncio.Task[None]:
+        """Ends looking and listening. Whoever begins to watch meanwhile finds nothing running, and
+        begins anew.
+        """
         tasks, self._tasks = self._tasks, []
         listening, self._listening = self._listening, None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if listening is not None:
-            await listening.close()
+        resting = asyncio.create_task(_end(tasks, listening))
+        self._resting.add(resting)
+        resting.add_done_callback(self._resting.discard)
+        return resting
 
     def watch(self, wanted: Wanted) -> Watch:
         """Begins to watch: what is there comes first."""
@@ -123,7 +126,8 @@ class Live:
         watch.close()
         self._watches.discard(watch)
         if not self._watches:
-            await self._rest()
+            # Who has gone away is cancelled, again and again, whatever is awaited here.
+            await asyncio.shield(self._rest())
 
     def _greet(self, watch: Watch) -> None:
         for status in self._known.values():
@@ -170,7 +174,7 @@ class Live:
 
     async def _go_on(self) -> None:
         """What changes by itself: rates, deadlines, the steps of a finish."""
-        now = datetime.now(UTC)
+        began, now = time.monotonic(), datetime.now(UTC)
         for count, status in enumerate(list(self._known.values())):
             if count % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
@@ -179,7 +183,7 @@ class Live:
             is_over = status.expires is not None and status.expires <= now
             if is_over or status.state is not State.UPLOADING:
                 self._doubt(status.id)
-            elif status.rate != 0:
+            elif status.rate != 0 and began > self._heard_at.get(status.id, 0.0) + INTERVAL:
                 self._note(status.id, self._advance(status, status.offset, status.modified))
         self._note_disk()
 
@@ -290,6 +294,14 @@ class Live:
         self._last_disk = Disk(free, total)
         for watch in self._watches:
             watch.tell_disk(self._last_disk)
+
+
+async def _end(tasks: list[asyncio.Task[None]], listening: Listening | None) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if listening is not None:
+        await listening.close()
 
 
 def _is_in_between(status: Status, offset: int) -> bool:
