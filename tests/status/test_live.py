@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import msgspec
 import pytest
 
@@ -463,6 +464,23 @@ async def test_one_who_comes_while_the_last_one_leaves_is_told_what_happens(site
     site.offsets["a"] = 2
     assert (await next_of(second, Status)).offset == 2
     await live.close()
+    await catalog.close()
+
+
+@pytest.mark.anyio
+async def test_one_who_is_cancelled_again_and_again_still_leaves(site: Site) -> None:
+    bus = ScriptedBus()
+    live, catalog = await started(site, bus)
+    watch = live.watch(Wanted())
+    await next_of(watch, Ready)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await live.leave(watch)
+    await until(lambda: bus.hear is None)
+    looks = site.looks
+    site.add("a", 1)
+    await asyncio.sleep(0.1)
+    assert site.looks == looks
     await catalog.close()
 
 
