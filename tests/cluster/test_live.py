@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.cluster.site import Site, whole_site
 from tests.status.site import Api
 
 if TYPE_CHECKING:
-    from tests.cluster.site import Site
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.store.s3_server import S3Server
 
 UPLOADS, STEPS, STEP = 6, 6, 1000
 ALL = STEPS * STEP
+
+
+@pytest.fixture
+def site(s3: S3Server, tmp_path: Path) -> Iterator[Site]:
+    """One whose nodes do not look at all uploads for another reason."""
+    with whole_site(s3, tmp_path, "--sweep-interval=off") as site:
+        yield site
 
 
 def test_progress_is_seen_at_another_node_without_looking_into_the_bucket(site: Site) -> None:
