@@ -28,6 +28,7 @@ LAYERS = {
     "tusserver.finishing": 3,
     "tusserver.keeping": 3,
     "tusserver.ground": 3,
+    "tusserver.announcing": 3,
     "tusserver.appending": 3,
     "tusserver.creating": 3,
     "tusserver.telling": 3,

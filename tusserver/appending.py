@@ -95,10 +95,12 @@ class Appender:
         try:
             appended = await self._ground.sniffer.watched(upload, body, appending)
         except TusError:
+            self._ground.teller.announce(upload.upload_id)
             await self._grown(upload.upload_id)
             raise
         # Somebody else may have stored something else there meanwhile: nothing is acknowledged.
         require_held(lock)
+        self._ground.teller.announce_appended(upload, appended.upload)
         if self._ground.admission is not None:
             await self._ground.admission.grown(appended.upload)
         if not appended.upload.is_complete:

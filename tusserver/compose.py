@@ -22,6 +22,7 @@ from tusserver.compose_status import (
     path_from_api,
 )
 from tusserver.compose_store import build_locker, build_store
+from tusserver.lock.base import BusLocker
 from tusserver.rules import Policy, UploadsOptions
 from tusserver.settings import Settings, SettingsError
 from tusserver.uploads import Uploads
@@ -132,7 +133,9 @@ def build_uploads(
         verify_digests=settings.verify_digests,
     )
     policy = build_policy(settings, store, hooks, on_step) if finishes else Policy(finishes=False)
-    return Uploads(store, build_locker(settings), options, policy=policy, listener=listener)
+    locker = build_locker(settings)
+    bus = locker.hints if isinstance(locker, BusLocker) else None
+    return Uploads(store, locker, options, policy=policy, listener=listener, bus=bus)
 
 
 async def try_out(settings: Settings) -> None:

@@ -103,6 +103,7 @@ class Creator:
                 upload = await self._ground.joiner.begin(upload, partials)
             except UploadNotFound as error:
                 raise InvalidConcat("a partial upload has just been removed") from error
+            self._ground.teller.announce(upload.upload_id)
             await self._ground.sniffer.joined(upload)
             return Stored(upload, Outcome.COMPLETE)
         if plan is None:

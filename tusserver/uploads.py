@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tusserver.announcing import Announcer
 from tusserver.appending import Appender
 from tusserver.creating import Creator
 from tusserver.events.base import (
@@ -37,12 +38,13 @@ from tusserver.rules import Policy, UploadsOptions, derive_capabilities
 from tusserver.sections import RequestBody, uncancelled
 from tusserver.settling import Settler
 from tusserver.sniffing import Sniffer
-from tusserver.store.base import ConcatenatingStore, Store
+from tusserver.store.base import ConcatenatingStore, ProgressingStore, Store
 from tusserver.telling import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tusserver.events.base import Bus
     from tusserver.lock.base import Lock, Locker
     from tusserver.protocol.capabilities import Capabilities
     from tusserver.protocol.decision import (
@@ -59,9 +61,19 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _announcer(store: Store, bus: Bus | None) -> Announcer | None:
+    """Who tells those who watch what happens to uploads; None where nobody could tell all of it."""
+    if bus is None or not isinstance(store, ProgressingStore):
+        return None
+    announcer = Announcer(bus)
+    store.on_stored(announcer.note_stored)
+    return announcer
+
+
 class Uploads:
     """All uploads of one store. `clock` gives the current moment, aware and in UTC; `listener`
-    hears of every event.
+    hears of every event. `bus` carries hints to those who watch; it works between the start and the
+    end of `locker`.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class Uploads:
         policy: Policy | None = None,
         clock: Callable[[], datetime] = _utc_now,
         listener: Listener | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.options = options or UploadsOptions()
         self.capabilities = derive_capabilities(store, self.options)
@@ -80,7 +93,8 @@ class Uploads:
         self.locker = locker
         self._clock = clock
         self.admission = None if policy is None else policy.admission
-        self._teller = Teller(self.admission, listener, self._partial_finished)
+        self._announcer = _announcer(store, bus)
+        self._teller = Teller(self.admission, listener, self._partial_finished, self._announcer)
         self._settler = Settler(store, locker, self._teller.tell_finished)
         tell_ended = self._teller.tell_ended
         self.finisher = Finisher(store, locker, policy or Policy(), clock, tell_ended)
@@ -128,8 +142,10 @@ class Uploads:
             await self._sniffer.joined(upload)
         except TusError:
             assert self.admission is not None
+            self._teller.announce(upload.upload_id)
             return await self.admission.grown(await self.store.get(upload.upload_id))
         if upload.is_due:
+            self._teller.announce(upload.upload_id)
             await self.finisher.finish_held(upload, lock)
         else:
             await self._teller.tell_finished(upload)
@@ -138,6 +154,8 @@ class Uploads:
         """Raises StoreUnusable or LockerUnusable."""
         await self.store.start()
         await self.locker.start()
+        if self._announcer is not None:
+            self._announcer.start()
         if self.admission is not None:
             await self.admission.start(self.locker)
 
@@ -151,6 +169,8 @@ class Uploads:
         await self.keeper.sync_idle()
         if self.admission is not None:
             await self.admission.close()
+        if self._announcer is not None:
+            await self._announcer.close()
         await self.locker.close()
         await self.store.close()
 
@@ -265,6 +285,11 @@ class Uploads:
         finally:
             await lock.release()
         return request.reply()
+
+    @property
+    def bus(self) -> Bus | None:
+        """Where these processes tell of all that they do to uploads; None if they do not."""
+        return None if self._announcer is None else self._announcer.bus
 
     def now(self) -> datetime:
         """The present moment, as it counts here."""

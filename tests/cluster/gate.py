@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SIZE = 256 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_LOOK = re.compile(rb"GET [^ ?]+\.info[? ]")
 _ERROR = (
     b"HTTP/1.1 %d Trouble\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n"
     b"Connection: close\r\n\r\n%s"
@@ -45,12 +46,12 @@ class Mood(NamedTuple):
 
 class S3Gate:
     """A proxy before the service at `target`. `mood` is None as long as it does nothing bad;
-    `done` counts its misdeeds.
+    `done` counts its misdeeds, `looks` how often a record was asked for.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.mood: Mood | None = None
-        self.done = 0
+        self.done = self.looks = 0
         self._target = target
         self._chance = random.Random(0)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -92,8 +93,9 @@ class S3Gate:
                 answers.join()
         self._open.discard(client)
 
-    def judge(self) -> Mood | None:
+    def judge(self, head: bytes) -> Mood | None:
         """What is to happen to a request that has just come."""
+        self.looks += _LOOK.match(head) is not None
         mood = self.mood
         if mood is None or self._chance.random() >= mood.share:
             return None
@@ -133,7 +135,7 @@ class _Requests:
             head, end, self._buffer = self._buffer.partition(b"\r\n\r\n")
             found = _LENGTH.search(head)
             length = int(found[1]) if found else 0
-            if not self._carry(head + end, length, self._gate.judge()):
+            if not self._carry(head + end, length, self._gate.judge(head)):
                 return
 
     def _carry(self, head: bytes, length: int, mood: Mood | None) -> bool:

@@ -449,7 +449,7 @@ async def test_pleas_are_heard_again_after_the_connection_of_the_bus_was_lost(
 async def test_a_silent_bus_is_asked_whether_it_is_there_and_kept(
     redis: RedisServer, make_locker: MakeLocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tusserver.lock.redis._QUIET", 0.05)
+    monkeypatch.setattr("tusserver.lock.redis_hearing._QUIET", 0.05)
     holder, newcomer = await make_locker(Lease(seconds=600)), await make_locker()
     lock = await holder.acquire("a", 5)
     with redis.client() as client:

@@ -17,7 +17,7 @@ from tusserver.protocol.checksum import Checksum
 from tusserver.protocol.decision import Append, Outcome, Trailer
 from tusserver.protocol.errors import InvalidChecksum, MissingTrailer, UploadNotFound
 from tusserver.protocol.upload import Final, Partial, Upload
-from tusserver.store.base import Appended, Body
+from tusserver.store.base import Appended, Body, ProgressingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +123,36 @@ async def test_an_empty_body_does_not_change_what_is_finished(
     appended = await append(store, an_upload(), ScriptedBody(), Append(limit=0, checksum=checksum))
     assert appended == Appended(before, Outcome.COMPLETE)
     assert await content(store, await store.open("a" * 32)) == data
+
+
+def progress_of(store: FullStore) -> list[tuple[str, int]]:
+    """What the store tells from now on of appends that run."""
+    if not isinstance(store, ProgressingStore):
+        pytest.skip("it tells nothing")
+    told: list[tuple[str, int]] = []
+    store.on_stored(lambda upload_id, offset: told.append((upload_id, offset)))
+    return told
+
+
+async def test_an_append_tells_what_it_has_stored(store: FullStore) -> None:
+    told = progress_of(store)
+    await store.create(an_upload(length=10))
+    await append(store, an_upload(), ScriptedBody(b"hel", b"lo", outcome=INTERRUPTIONS[0]))
+    assert told == sorted(set(told))
+    assert told[-1][1] == 5
+    assert {upload_id.replace("/", "") for upload_id, _ in told} == {"a" * 32}
+    told.clear()
+    # Whoever has asked for it hears of the end.
+    await append(store, an_upload(), ScriptedBody(b"wor", b"ld"))
+    assert {offset for _, offset in told} <= {8}
+
+
+async def test_bytes_that_do_not_count_yet_are_not_told(store: FullStore) -> None:
+    told = progress_of(store)
+    await store.create(an_upload(length=10))
+    plan = Append(checksum=sha1(b"world"))
+    await append(store, an_upload(), ScriptedBody(b"wor", b"lb"), plan)
+    assert told == []
 
 
 @pytest.mark.parametrize("outcome", INTERRUPTIONS, ids=lambda outcome: outcome.name)

@@ -27,7 +27,7 @@ from tusserver.protocol.access import Caller
 from tusserver.protocol.errors import MalformedRequest, TusError, UploadNotFound
 from tusserver.protocol.refusals import Forbidden
 from tusserver.protocol.urls import is_upload_id
-from tusserver.status.live import Wanted
+from tusserver.status.watching import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

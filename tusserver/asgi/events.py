@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import StreamingResponse
 
-from tusserver.status.live import Disk, Gone, Ready
 from tusserver.status.values import Status
+from tusserver.status.watching import Disk, Gone, Ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.types import Receive, Scope, Send
 
-    from tusserver.status.live import Live, News, Wanted
+    from tusserver.status.live import Live
+    from tusserver.status.watching import News, Wanted
 
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the connection."""

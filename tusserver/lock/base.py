@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tusserver.protocol.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tusserver.events.base import Bus
 
 
 class Lock(Protocol):
@@ -66,6 +68,16 @@ class Locker(Protocol):
 
         Raises UploadLocked when the time is over.
         """
+        ...
+
+
+@runtime_checkable
+class BusLocker(Protocol):
+    """A locker behind a connection that carries hints about uploads, too, while it is started."""
+
+    @property
+    def hints(self) -> Bus:
+        """The bus between all processes that use these locks."""
         ...
 
 

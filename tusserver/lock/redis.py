@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any
 from tusserver.lock.base import LockLost
 from tusserver.lock.memory import MemoryLock, MemoryLocker
 from tusserver.lock.redis_client import bus_client, open_line, refuse_unsuitable, unusable
+from tusserver.lock.redis_hearing import Ear, ended
+from tusserver.lock.redis_hints import RedisHints
 from tusserver.lock.redis_line import FAILURES
 from tusserver.lock.redis_scripts import BATCH, BUS, FREED, PLEA, Asked, Kept, Scripts, read_message
 from tusserver.protocol.errors import StorageUnavailable, UploadLocked
@@ -44,14 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from redis.asyncio import Redis
-    from redis.asyncio.client import PubSub
 
     from tusserver.lock.redis_line import Line
 
 _BREATH = 0.05
 """Seconds between two renewals even if the first one took too long."""
-_QUIET = 3.0
-"""Seconds of silence on the bus after which it is asked whether it is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +156,7 @@ class RedisLocker:
         """`address` as redis-py takes it; it may have a password, which is never shown."""
         self._address = address
         self.lease = lease or Lease()
+        self.hints = RedisHints(answer_within=self.lease.renewed_every, pause=self.lease.look_again)
         self._local = MemoryLocker()
         self._held: dict[str, RedisLock] = {}
         self._freed: dict[str, asyncio.Event] = {}
@@ -173,31 +173,37 @@ class RedisLocker:
         # Not before: a process may have been forked since this object was made.
         self._line = open_line(self._address, self.lease.renewed_every)
         self._bus = bus_client(self._address, self.lease.renewed_every)
-        bus = self._bus.pubsub()
+        own_line = open_line(self._address, self.lease.renewed_every)
+        self.hints.open(self._line, own_line, self._bus)
+        ear = Ear(
+            self._bus,
+            BUS,
+            self._take_message,
+            self.hints.ask_who_watches,
+            answer_within=self.lease.renewed_every,
+            pause=self.lease.look_again,
+        )
         try:
             await refuse_unsuitable(self._line, self._address)
             self._scripts = Scripts(self._line, self.lease.seconds, self.lease.look_again)
             fresh_for, _ = await self._scripts.renew(())
-            await self._subscribe(bus)
+            await ear.subscribe()
             await asyncio.sleep(fresh_for)
         except BaseException as error:
-            await bus.aclose()  # type: ignore[no-untyped-call]
+            await ear.close()
             await self.close()
             if isinstance(error, (StorageUnavailable, *FAILURES)):
                 raise unusable(self._address, error.__cause__ or error) from error
             raise
-        keepers = (self._keep_renewing(), self._keep_looking(), self._keep_hearing(bus))
+        # Without the bus waiters find out by themselves, and holders at the next renewal.
+        keepers = (self._keep_renewing(), self._keep_looking(), ear.keep())
         self._keepers = [asyncio.create_task(keeper) for keeper in keepers]
 
     async def close(self) -> None:
         """Frees all locks of this process and closes the connections. Never waits for long."""
-        while self._keepers:
-            for keeper in self._keepers:
-                keeper.cancel()
-            # Again and again: `asyncio.wait_for`, which the library uses, loses a cancellation that
-            # comes together with what it waits for (Python before 3.12).
-            _, running = await asyncio.wait(self._keepers, timeout=_BREATH)
-            self._keepers = list(running)
+        await ended(self._keepers)
+        self._keepers = []
+        await self.hints.close()
         for lock in list(self._held.values()):
             lock.lose()
             self._send_back(lock.local.upload_id, lock.token)
@@ -340,39 +346,14 @@ class RedisLocker:
             for lock in list(self._held.values()):
                 lock.look()
 
-    async def _keep_hearing(self, bus: PubSub) -> None:
-        """Without the bus waiters find out by themselves, and holders at the next renewal."""
-        while True:
-            with suppress(*FAILURES):
-                await self._subscribe(bus)
-                await self._hear(bus)
-            with suppress(*FAILURES):
-                await bus.aclose()  # type: ignore[no-untyped-call]
-            await asyncio.sleep(self.lease.look_again)
-
-    async def _subscribe(self, bus: PubSub) -> None:
-        # A host that has vanished since it took the connection would be waited for for hours.
-        async with asyncio.timeout(self.lease.renewed_every):
-            await bus.subscribe(BUS)
-
-    async def _hear(self, bus: PubSub) -> None:
-        is_asked = False
-        while True:
-            heard = await bus.get_message(timeout=_QUIET)
-            if heard is None and is_asked:
-                return  # Nobody is there any more: a new connection is needed.
-            is_asked = heard is None
-            if is_asked:
-                await bus.ping()
-            elif heard["type"] == "message":
-                self._take_message(heard["data"])
-
     def _take_message(self, data: bytes) -> None:
         kind, upload_id = read_message(data)
         if kind == PLEA and upload_id in self._held:
             self._held[upload_id].request_release()
         elif kind == FREED and upload_id in self._freed:
             self._freed[upload_id].set()
+        else:
+            self.hints.take(kind, upload_id)
 
 
 async def _give_back(scripts: Scripts, upload_id: str, token: str) -> None:

@@ -94,7 +94,8 @@ class Line:
                     await self._exchange(asked)
                 except RedisConnectionError:
                     # Of a connection that Redis has closed meanwhile one hears only now. To ask
-                    # twice does no harm: all that we ask is asked with the token of one lock.
+                    # twice does no harm: all that we ask is asked with the token of one lock, or
+                    # is a hint.
                     if not was_idle:
                         raise
                     await self._hang_up()

@@ -11,7 +11,7 @@ forgotten everything, since it is at least the time in microseconds.
 has lost locks: it was started anew, emptied, or is a replica that took over. It gives none out
 before all those that it may have lost have run out; their holders put them back meanwhile. The
 first question of anybody makes the ground, so that the holders need not come first.
-`bus` is the channel of pleas and of news of freed locks.
+`bus` is the channel of pleas, of news of freed locks, and of who watches (`redis_hints`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from tusserver.lock.redis_line import Word
 
 _PREFIX = "{tusserver}:"
-LOCK, _WANTED, _FENCE, _GROUND, BUS = (
-    _PREFIX + name for name in ("lock:", "wanted:", "fence", "ground", "bus")
+LOCK, _WANTED, _FENCE, _GROUND, BUS, HINTS = (
+    _PREFIX + name for name in ("lock:", "wanted:", "fence", "ground", "bus", "hints:")
 )
-PLEA, FREED = b"plea", b"freed"
+PLEA, FREED, WATCHED, ASKED = b"plea", b"freed", b"watched", b"asked"
 BATCH = 500
 """How many locks are renewed in one step, which takes Redis some 2.5 ms."""
 

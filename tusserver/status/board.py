@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tusserver.protocol.errors import TusError, UploadNotFound
-from tusserver.status.live import DiskUsage, Live
+from tusserver.status.live import Live
 from tusserver.status.rates import Rates
-from tusserver.status.values import Status, Work, describe
+from tusserver.status.values import Status, Work, advanced, describe
 from tusserver.together import together
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tusserver.policy.ledger import Filter, Order, Quota, Usage
     from tusserver.status.catalog import Catalog
+    from tusserver.status.watching import DiskUsage
     from tusserver.uploads import Uploads
 
 
@@ -62,7 +65,7 @@ class Board:
         self._catalog = catalog
         self._disk = disk
         self._rates = Rates()
-        self.live = Live(catalog, self.find, self._disk)
+        self.live = Live(catalog, self.find, self._disk, self.advance, uploads.bus)
 
     async def start(self) -> None:
         """Raises StoreUnusable."""
@@ -94,6 +97,13 @@ class Board:
             return await self.get(upload_id)
         except UploadNotFound:
             return None
+
+    def advance(self, status: Status, offset: int, moment: datetime) -> Status:
+        """How an upload stands that stood like this, and of which so many bytes were stored at this
+        moment; it is not complete.
+        """
+        rate = self._rates.note(status.id, offset, time.monotonic())
+        return advanced(status, offset, moment, rate)
 
     async def page(
         self, wanted: Filter, order: Order, *, descending: bool, limit: int, skip: int

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tusserver.protocol import grammar
 from tusserver.protocol.upload import Partial
@@ -95,7 +96,7 @@ def describe(
         filename=metadata.get("filename") or metadata.get("name"),
         length=upload.length,
         offset=upload.offset,
-        percent=_percent(upload),
+        percent=_percent(upload.offset, upload.length),
         state=state,
         owner=upload.owner,
         created=upload.created_at,
@@ -113,6 +114,23 @@ def describe(
     )
 
 
+def advanced(status: Status, offset: int, moment: datetime, rate: float | None) -> Status:
+    """The status of an upload of which `offset` bytes were stored at this moment, and which is
+    still not complete.
+    """
+    modified = max(moment, status.modified)
+    # The deadline slides with the last byte.
+    slid = modified - status.modified
+    return replace(
+        status,
+        offset=offset,
+        percent=_percent(offset, status.length),
+        modified=modified,
+        expires=None if status.expires is None else status.expires + slid,
+        rate=rate,
+    )
+
+
 def _state(upload: Upload, over_at: datetime | None, now: datetime) -> State:
     if upload.is_refused:
         return State.REFUSED
@@ -123,11 +141,11 @@ def _state(upload: Upload, over_at: datetime | None, now: datetime) -> State:
     return State.EXPIRED if over_at is not None and over_at <= now else State.UPLOADING
 
 
-def _percent(upload: Upload) -> float | None:
+def _percent(offset: int, length: int | None) -> float | None:
     """Rounded down: nothing is at 100 before its last byte."""
-    if upload.length is None:
+    if length is None:
         return None
-    return upload.offset * 10_000 // upload.length / 100 if upload.length else 100.0
+    return offset * 10_000 // length / 100 if length else 100.0
 
 
 def _concat(upload: Upload) -> Literal["partial", "final"] | None:

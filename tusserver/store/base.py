@@ -173,6 +173,18 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class ProgressingStore(Protocol):
+    """A store that says how far appends have got while they run."""
+
+    def on_stored(self, listener: Callable[[str, int], None]) -> None:
+        """From now on `listener(upload_id, offset)` is called, by any thread, once `get` gives a
+        new offset because of an append that goes on, but for the one that completes the upload. For
+        each upload in order. It is called often, and must be quick and not raise.
+        """
+        ...
+
+
+@runtime_checkable
 class RemoteStore(Protocol):
     """A store behind a connection, which those need as well who only look at it."""
 

@@ -129,6 +129,7 @@ class FileStore:
         self._commits = GroupCommit(self._calls)
         self._direct_io = options.direct_io
         self._buffers = BufferPool(LARGE_BUFFER)
+        self._on_stored: Callable[[str, int], None] | None = None
 
     async def start(self) -> None:
         """Creates the directory if it is missing.
@@ -194,6 +195,8 @@ class FileStore:
         session = await self._quick_call(is_quick, self._folder.begin_append, upload, plan)
         if self._writes_past_cache(upload, plan):
             session.write_past_cache()
+        if self._on_stored is not None:
+            session.on_stored(self._on_stored)
         writer = (
             StreamWriter(session, self._calls, body)
             if body.direct is None
@@ -231,6 +234,9 @@ class FileStore:
                 session.committed()
                 raise
         return await self._calls.make(session.committed)
+
+    def on_stored(self, listener: Callable[[str, int], None]) -> None:
+        self._on_stored = listener
 
     def _writes_past_cache(self, upload: Upload, plan: Append) -> bool:
         if self._direct_io is not DirectIO.AUTO:

@@ -17,7 +17,7 @@ from tusserver.store.filesystem import storage_errors
 from tusserver.store.group_commit import DataNotSynced, EntriesNotSynced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tusserver.protocol.checksum import Buffer, Checksum
     from tusserver.protocol.decision import Append
@@ -57,6 +57,7 @@ class AppendSession:
         self._noted = self._record.synced
         self._outcome = Outcome.COMPLETE
         self._block_writer: BlockWriter | None = None
+        self._on_stored: Callable[[str, int], None] | None = None
         path = folder.layout.data(upload.upload_id, self._record)
         self.descriptor = filesystem.open_file(path)
         self._last_byte = os.fstat(self.descriptor).st_mtime_ns
@@ -90,6 +91,13 @@ class AppendSession:
             self._record.size, self._record.size_is_deferred = self._plan.declare, False
             self._folder.layout.write_record(self._upload_id, self._record, self._former)
 
+    def on_stored(self, listener: Callable[[str, int], None]) -> None:
+        """From now on `listener` is told of the bytes that are written, unless they do not count
+        yet; see `ProgressingStore`.
+        """
+        if not self._plan.is_staged:
+            self._on_stored = listener
+
     def write_past_cache(self) -> None:
         """From now on large buffers are written past the page cache, where that is possible."""
         self._block_writer = BlockWriter()
@@ -120,6 +128,8 @@ class AppendSession:
             for buffer in buffers:
                 self._digest.update(buffer)
         self.offset = end
+        if self._on_stored is not None and end != self._record.length:
+            self._on_stored(self._upload_id, end)
 
     def is_sync_due(self) -> bool:
         """Whether too much, or for too long, has been left to a loss of power."""

@@ -18,7 +18,7 @@ from tusserver.store.object_buffers import PartBuffer, PartMemory
 from tusserver.store.object_records import Overtaken
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from tusserver.store.bucket import Bucket
     from tusserver.store.object_keys import Keys
@@ -40,6 +40,7 @@ class ObjectGround:
         self.keys = keys
         self.records = records
         self.memory = PartMemory(options.memory)
+        self.on_stored: Callable[[str, int], None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def prepare_spool(self) -> None:

@@ -368,6 +368,9 @@ class ObjectSession:
     def _recorded(self, kept: Kept) -> None:
         former, self._kept, self._state = self._kept.state, kept, kept.state
         self._committed_at = time.monotonic()
+        offset, tell = kept.state.offset, self._ground.on_stored
+        if tell is not None and offset not in (former.offset, kept.record.length):
+            tell(self._id, offset)
         named = self._state.tails
         self._ground.drop_tails(self._id, [tail for tail in former.tails if tail not in named])
 

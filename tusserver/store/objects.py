@@ -167,6 +167,9 @@ class ObjectStore:
         placed = await self._places.place(upload, folders, name, on_step)
         return as_object_upload(upload.upload_id, placed)
 
+    def on_stored(self, listener: Callable[[str, int], None]) -> None:
+        self._ground.on_stored = listener
+
     def ids(self) -> AsyncIterator[str]:
         return self._ids()
 
