@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ NEVER_IN_POLICY = {"starlette", "uvicorn"}
 MAX_MODULE, MAX_FUNCTION = 400, 40
 
 
+@cache
 def modules() -> dict[str, Path]:
     """All modules of the package by name."""
     found = {}
@@ -91,6 +93,7 @@ def layer_of(name: str) -> int:
     return LAYERS[name]
 
 
+@cache
 def imports(path: Path) -> list[str]:
     """What a module imports, for type checking included: types are dependencies as well."""
     found = []
