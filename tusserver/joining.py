@@ -113,9 +113,9 @@ class Joiner:
             return  # Whoever holds it for so long is joining, or ending it.
         try:
             await self._join_locked(upload_id, lock)
-        except TusError:
+        except TusError as error:
             # It stays pending, and the next occasion tries again.
-            _logger.exception("the final upload %s could not be joined", upload_id)
+            _logger.error("the final upload %s could not be joined: %s", upload_id, error.reason)
         finally:
             await lock.release()
 
